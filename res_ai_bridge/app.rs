@@ -1,0 +1,194 @@
+//! The dialplan application `AI()`: from its arguments to its variables.
+
+use std::ffi::{CStr, c_char, c_int};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use ai_media::Format;
+use ai_media::playout::PTIME;
+use ai_sidecar::options::CallOptions;
+use ai_sidecar::settings::Profile;
+use ai_sidecar::{CallPlan, CallStats, Outcome, Status};
+use tracing::{error, info, warn};
+
+use crate::channel::{BorrowedFormats, Channel};
+use crate::conversation::{Conversation, Limits};
+use crate::ffi::ast_channel;
+use crate::module::Bridge;
+use crate::wake::{self, Timer};
+use crate::{guard, module};
+
+/// Asterisk calls this on the channel's thread. 0: the dialplan goes on; -1: the channel is to be hung up.
+#[unsafe(no_mangle)]
+extern "C" fn res_ai_bridge_exec(raw: *mut ast_channel, arguments: *const c_char) -> c_int {
+    guard::enter(-1, || {
+        // SAFETY: Asterisk calls an application with its channel, on the channel's thread, and the value ends with this
+        // call.
+        let Some(channel) = (unsafe { Channel::from_raw(raw) }) else { return -1 };
+        // SAFETY: Asterisk passes null or a NUL-terminated string that lives until the application returns.
+        let arguments = (!arguments.is_null()).then(|| unsafe { CStr::from_ptr(arguments) }.to_string_lossy());
+        let mut results = Results::default();
+        let outcome = guard::caught(|| converse(&channel, arguments.as_deref().unwrap_or_default(), &mut results))
+            .unwrap_or_else(|panic| Outcome::new(Status::Error, format!("an error in the module: {panic}")));
+        results.publish(&channel, &outcome);
+        if channel.is_hung_up() { -1 } else { 0 }
+    })
+}
+
+fn converse(channel: &Channel, arguments: &str, results: &mut Results) -> Outcome {
+    let Some(bridge) = module::bridge() else {
+        return Outcome::new(Status::Error, "the module is being unloaded");
+    };
+    let options = match CallOptions::parse(arguments) {
+        Ok(options) => options,
+        Err(problem) => return Outcome::new(Status::Error, problem.to_string()),
+    };
+    let settings = bridge.settings();
+    match settings.profile(options.profile.as_deref()) {
+        Some(profile) => hold(channel, &bridge, profile, &options, settings.general.max_sessions, results),
+        None => Outcome::new(
+            Status::NoProfile,
+            match options.profile {
+                Some(name) => format!("there is no profile '{name}'; 'ai show profiles' lists them"),
+                None => "no profile was named and there is no default_profile".to_owned(),
+            },
+        ),
+    }
+}
+
+/// Holds the conversation, from the first system resource to the last.
+fn hold(
+    channel: &Channel,
+    bridge: &Bridge,
+    profile: &Arc<Profile>,
+    options: &CallOptions,
+    max_sessions: usize,
+    results: &mut Results,
+) -> Outcome {
+    let failed = |problem: &str| Outcome::new(Status::Error, problem.to_owned());
+    let Some(plan) = CallPlan::new(profile, options, channel.phone_format()) else {
+        return failed("there is no such dialect");
+    };
+    let (doorbell, timer) = match (wake::doorbell(), Timer::every(PTIME)) {
+        (Ok(doorbell), Ok(timer)) => (doorbell, timer),
+        (Err(problem), _) | (_, Err(problem)) => {
+            return failed(&format!("no file descriptors for the call: {problem}"));
+        }
+    };
+    if !channel.is_up() && options.no_answer {
+        channel.progress();
+    } else if !channel.is_up() && !options.early_connect && !channel.answer() {
+        return Outcome::new(Status::Hangup, "the caller hung up");
+    }
+    let Some(formats) = borrow_formats(channel, plan.channel_format()) else {
+        return failed("Asterisk cannot translate between the phone's codec and signed linear");
+    };
+    channel.stop_generator();
+    let begun = bridge.sidecar.begin(plan, channel.name(), formats.format(), doorbell.clone(), max_sessions);
+    let mut end = match begun {
+        Ok(end) => end,
+        Err(limit) => return Outcome::new(Status::Limit, limit.to_string()),
+    };
+    let limits = Limits {
+        end_digits: options.end_digits.clone(),
+        max_duration: options.max_duration.or(Some(profile.max_duration)).filter(|limit| !limit.is_zero()),
+        connect_timeout: profile.connect_timeout,
+        answer_when_connected: options.early_connect && !channel.is_up(),
+    };
+    results.begin(&end.info().id);
+    info!("AI {}: {} talks to {}", end.info().id, end.info().channel, profile.name);
+    let conversation = guard::caught(|| Conversation::new(channel, &formats, &mut end, limits).run(&timer, &doorbell));
+    results.take(&end.info().stats);
+    conversation.unwrap_or_else(|panic| Outcome::new(Status::Error, format!("an error in the module: {panic}")))
+}
+
+/// Borrows the channel's formats as `wanted`, or as 8 kHz linear where Asterisk knows no way to that.
+fn borrow_formats(channel: &Channel, wanted: Format) -> Option<BorrowedFormats<'_>> {
+    channel.borrow_formats(wanted).or_else(|| {
+        warn!("AI: {} cannot be read as {wanted}; falling back to 8 kHz", channel.name());
+        channel.borrow_formats(Format::slin(8000))
+    })
+}
+
+/// What the dialplan learns besides the outcome.
+#[derive(Default)]
+struct Results {
+    session: String,
+    begun: Option<Instant>,
+    connect_ms: Option<u32>,
+    first_audio_ms: Option<u32>,
+    response_ms: Option<u32>,
+    barge_in_stop_ms: Option<u32>,
+    turns: u32,
+    barge_ins: u32,
+    underruns: u64,
+    dropped_ms: u64,
+}
+
+impl Results {
+    fn begin(&mut self, session: &str) {
+        self.session = session.to_owned();
+        self.begun = Some(Instant::now());
+    }
+
+    fn take(&mut self, stats: &CallStats) {
+        self.connect_ms = stats.connect_ms.get();
+        self.first_audio_ms = stats.first_audio_ms.get();
+        self.response_ms = stats.response_ms.get();
+        self.barge_in_stop_ms = stats.barge_in_stop_ms.get();
+        self.turns = stats.turns.load(Ordering::Relaxed);
+        self.barge_ins = stats.barge_ins.load(Ordering::Relaxed);
+        self.underruns = stats.underruns.load(Ordering::Relaxed);
+        self.dropped_ms = stats.dropped_ms.load(Ordering::Relaxed);
+    }
+
+    fn publish(&self, channel: &Channel, outcome: &Outcome) {
+        let lasted = self.begun.map_or(Duration::ZERO, |begun| begun.elapsed());
+        self.log(channel, outcome, lasted);
+        let figure = |value: Option<u32>| value.map_or_else(String::new, |value| value.to_string());
+        channel.set_variable(c"AISTATUS", outcome.status.name());
+        channel.set_variable(c"AIREASON", &one_line(&outcome.reason));
+        channel.set_variable(c"AISESSION", &self.session);
+        channel.set_variable(c"AIDURATION", &lasted.as_secs().to_string());
+        channel.set_variable(c"AITRANSFER", outcome.transfer.as_deref().unwrap_or_default());
+        channel.set_variable(c"AIDIGIT", &outcome.digit.map_or_else(String::new, String::from));
+        channel.set_variable(c"AIFIRSTAUDIO", &figure(self.first_audio_ms));
+        channel.set_variable(c"AIBARGEINS", &self.barge_ins.to_string());
+    }
+
+    fn log(&self, channel: &Channel, outcome: &Outcome, lasted: Duration) {
+        let reason = one_line(&outcome.reason);
+        match outcome.status {
+            Status::Error => error!("AI: {}: {reason}", channel.name()),
+            Status::NoProfile | Status::ConnFail | Status::AuthFail | Status::Lost | Status::Limit => {
+                warn!("AI: {}: {}: {reason}", channel.name(), outcome.status);
+            }
+            _ => {}
+        }
+        if self.begun.is_none() {
+            return;
+        }
+        let ms = |value: Option<u32>| value.map_or_else(|| "-".to_owned(), |value| format!("{value} ms"));
+        info!(
+            "AI {}: ended {} after {:.1} s ({reason}); connect {}, first audio {}, last response {}, last barge-in stop \
+             {}, turns {}, barge-ins {}, underruns {}, dropped {} ms",
+            self.session,
+            outcome.status,
+            lasted.as_secs_f64(),
+            ms(self.connect_ms),
+            ms(self.first_audio_ms),
+            ms(self.response_ms),
+            ms(self.barge_in_stop_ms),
+            self.turns,
+            self.barge_ins,
+            self.underruns,
+            self.dropped_ms
+        );
+    }
+}
+
+/// Text fit for a variable and a log line: no control characters, not endless.
+fn one_line(text: &str) -> String {
+    text.chars().map(|character| if character.is_control() { ' ' } else { character }).take(300).collect()
+}

@@ -1,0 +1,361 @@
+//! A channel of Asterisk, its frames and its formats, behind safe methods.
+
+use std::ffi::{CStr, c_int};
+use std::marker::PhantomData;
+use std::ptr::{self, NonNull};
+use std::slice;
+
+use ai_media::{Encoding, Format};
+use ai_sidecar::link::Doorbell;
+use std::os::fd::AsRawFd as _;
+
+use crate::ffi;
+use crate::log::c_string;
+use crate::wake::Timer;
+
+/// The channel whose thread is running right now.
+///
+/// Not `Send`: everything here belongs to the channel's own thread.
+pub(crate) struct Channel {
+    raw: NonNull<ffi::ast_channel>,
+    _own_thread: PhantomData<*mut ()>,
+}
+
+/// Why [`Channel::wait`] came back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Wake {
+    /// A frame can be read.
+    Frame,
+    /// The timer, the doorbell, or an interrupted wait.
+    Other,
+}
+
+impl Channel {
+    /// # Safety
+    /// `raw` is the channel that an application was called with, the calling thread is the one it was called on, and
+    /// the value does not outlive that call.
+    pub(crate) unsafe fn from_raw(raw: *mut ffi::ast_channel) -> Option<Self> {
+        NonNull::new(raw).map(|raw| Self { raw, _own_thread: PhantomData })
+    }
+
+    fn raw(&self) -> *mut ffi::ast_channel {
+        self.raw.as_ptr()
+    }
+
+    /// Its name.
+    pub(crate) fn name(&self) -> String {
+        // SAFETY: the channel is valid (`from_raw`), and its name is a NUL-terminated string while it is.
+        let name = unsafe { CStr::from_ptr(ffi::ast_channel_name(self.raw())) };
+        name.to_string_lossy().into_owned()
+    }
+
+    /// True if the call is answered.
+    pub(crate) fn is_up(&self) -> bool {
+        // SAFETY: the channel is valid (`from_raw`).
+        unsafe { ffi::ast_channel_state(self.raw()) == ffi::AST_STATE_UP }
+    }
+
+    /// Answers, without waiting for media to arrive. False if the channel is gone.
+    pub(crate) fn answer(&self) -> bool {
+        // SAFETY: the channel is valid (`from_raw`) and not locked by this thread.
+        unsafe { ffi::ast_raw_answer(self.raw()) == 0 }
+    }
+
+    /// Opens early media.
+    pub(crate) fn progress(&self) {
+        // SAFETY: the channel is valid (`from_raw`) and not locked by this thread.
+        unsafe { ffi::ast_indicate(self.raw(), ffi::AST_CONTROL_PROGRESS as c_int) };
+    }
+
+    /// True if the channel is to be hung up.
+    pub(crate) fn is_hung_up(&self) -> bool {
+        // SAFETY: the channel is valid (`from_raw`).
+        unsafe { ffi::ast_check_hangup(self.raw()) != 0 }
+    }
+
+    /// Stops tones and music that would swallow what is written.
+    pub(crate) fn stop_generator(&self) {
+        // SAFETY: the channel is valid (`from_raw`) and not locked by this thread.
+        unsafe { ffi::ast_deactivate_generator(self.raw()) };
+    }
+
+    /// Refuses a switch to fax; without an answer the other side waits for five seconds.
+    pub(crate) fn refuse_t38(&self) {
+        let mut refusal =
+            ffi::ast_control_t38_parameters { request_response: ffi::AST_T38_REFUSED, ..Default::default() };
+        // SAFETY: the channel is valid (`from_raw`); the data is the structure this control frame carries and lives until
+        // the call returns.
+        unsafe {
+            ffi::ast_indicate_data(
+                self.raw(),
+                ffi::AST_CONTROL_T38_PARAMETERS as c_int,
+                ptr::from_mut(&mut refusal).cast(),
+                size_of_val(&refusal),
+            )
+        };
+    }
+
+    /// Sets the channel variable `name`.
+    pub(crate) fn set_variable(&self, name: &CStr, value: &str) {
+        let value = c_string(value);
+        // SAFETY: the channel is valid (`from_raw`) and not locked; both strings live until the call returns.
+        unsafe { ffi::pbx_builtin_setvar_helper(self.raw(), name.as_ptr(), value.as_ptr()) };
+    }
+
+    /// What the phone itself speaks; codecs other than G.711 count as linear at their rate.
+    pub(crate) fn phone_format(&self) -> Format {
+        // SAFETY: the channel is valid (`from_raw`); its raw format is set and stays alive for these reads, which only
+        // this thread could change.
+        unsafe {
+            let format = ffi::ast_channel_rawreadformat(self.raw());
+            let is = |other| ffi::ast_format_cmp(format, other) == ffi::AST_FORMAT_CMP_EQUAL;
+            match () {
+                () if format.is_null() => Format::slin(8000),
+                () if is(ffi::ast_format_alaw) => Format::ALAW,
+                () if is(ffi::ast_format_ulaw) => Format::ULAW,
+                () => Format::slin(ffi::ast_format_get_sample_rate(format)),
+            }
+        }
+    }
+
+    /// Makes the channel read and write `format` until the answer is dropped. `None` if Asterisk cannot translate.
+    pub(crate) fn borrow_formats(&self, format: Format) -> Option<BorrowedFormats<'_>> {
+        BorrowedFormats::new(self, format)
+    }
+
+    /// Sleeps until there is a frame, the timer fires or the doorbell rings.
+    ///
+    /// # Realtime
+    /// This is where the thread sleeps.
+    pub(crate) fn wait(&self, timer: &Timer, doorbell: &Doorbell) -> Wake {
+        let mut channels = [self.raw()];
+        let mut fds = [timer.fd(), doorbell.file().as_raw_fd()];
+        let (mut exception, mut ready, mut ms) = (0, -1, -1);
+        // SAFETY: the channel is valid (`from_raw`), both arrays have the lengths given, and everything lives until the
+        // call returns.
+        let winner = unsafe {
+            ffi::ast_waitfor_nandfds(
+                channels.as_mut_ptr(),
+                channels.len() as c_int,
+                fds.as_mut_ptr(),
+                fds.len() as c_int,
+                &mut exception,
+                &mut ready,
+                &mut ms,
+            )
+        };
+        if winner.is_null() { Wake::Other } else { Wake::Frame }
+    }
+
+    /// Reads the next frame; `None` when the channel is to be hung up or goes elsewhere.
+    ///
+    /// # Realtime
+    /// As `ast_read`: no allocation of ours.
+    pub(crate) fn read(&self) -> Option<Frame> {
+        // SAFETY: the channel is valid (`from_raw`) and not locked by this thread.
+        NonNull::new(unsafe { ffi::ast_read(self.raw()) }).map(Frame)
+    }
+
+    /// Writes `frame`. A failure shows at the next read.
+    ///
+    /// # Realtime
+    /// As `ast_write`: no allocation of ours.
+    pub(crate) fn write(&self, frame: &mut OutFrame<'_>) {
+        // SAFETY: the channel is valid (`from_raw`) and not locked; the frame and its buffer live until the call
+        // returns, and Asterisk copies what it keeps of a frame that is not marked as allocated.
+        unsafe { ffi::ast_write(self.raw(), &mut frame.raw) };
+    }
+}
+
+/// The channel's read and write formats, set for a conversation and given back when dropped.
+pub(crate) struct BorrowedFormats<'a> {
+    channel: &'a Channel,
+    read: FormatRef,
+    write: FormatRef,
+    ours: NonNull<ffi::ast_format>,
+    format: Format,
+}
+
+impl<'a> BorrowedFormats<'a> {
+    fn new(channel: &'a Channel, format: Format) -> Option<Self> {
+        let ours = asterisk_format(format)?;
+        // SAFETY: the channel is valid; the formats are references it holds, which `FormatRef` holds too from here on.
+        let (read, write) = unsafe {
+            (
+                FormatRef::new(ffi::ast_channel_readformat(channel.raw()))?,
+                FormatRef::new(ffi::ast_channel_writeformat(channel.raw()))?,
+            )
+        };
+        let borrowed = Self { channel, read, write, ours, format };
+        // SAFETY: channel and format are valid. A failure after the first call is undone by dropping `borrowed`.
+        let set = unsafe {
+            ffi::ast_set_read_format(channel.raw(), ours.as_ptr()) == 0
+                && ffi::ast_set_write_format(channel.raw(), ours.as_ptr()) == 0
+        };
+        set.then_some(borrowed)
+    }
+
+    /// What the channel reads and writes now.
+    pub(crate) fn format(&self) -> Format {
+        self.format
+    }
+}
+
+impl Drop for BorrowedFormats<'_> {
+    fn drop(&mut self) {
+        // SAFETY: the channel is valid as long as the borrow lasts; the formats are held by `FormatRef`.
+        unsafe {
+            ffi::ast_set_read_format(self.channel.raw(), self.read.0.as_ptr());
+            ffi::ast_set_write_format(self.channel.raw(), self.write.0.as_ptr());
+        }
+    }
+}
+
+/// A counted reference to one of Asterisk's formats.
+struct FormatRef(NonNull<ffi::ast_format>);
+
+impl FormatRef {
+    /// # Safety
+    /// `format` is null or an object that is alive now.
+    unsafe fn new(format: *mut ffi::ast_format) -> Option<Self> {
+        let format = NonNull::new(format)?;
+        // SAFETY: the object is alive, as the caller says.
+        unsafe { count(format, 1) };
+        Some(Self(format))
+    }
+}
+
+impl Drop for FormatRef {
+    fn drop(&mut self) {
+        // SAFETY: gives back the one reference that `new` took.
+        unsafe { count(self.0, -1) };
+    }
+}
+
+/// # Safety
+/// `format` is alive, and a negative `change` gives back references that the caller holds.
+unsafe fn count(format: NonNull<ffi::ast_format>, change: c_int) {
+    // SAFETY: the object is alive, as the caller says; the strings are static.
+    unsafe {
+        ffi::__ao2_ref(format.as_ptr().cast(), change, c"".as_ptr(), c"channel.rs".as_ptr(), 0, c"count".as_ptr())
+    };
+}
+
+/// Asterisk's object for `format`, which lives as long as Asterisk.
+fn asterisk_format(format: Format) -> Option<NonNull<ffi::ast_format>> {
+    // SAFETY: the cached formats are set before any module loads and live until the process ends.
+    NonNull::new(unsafe {
+        match format.encoding {
+            Encoding::Alaw => ffi::ast_format_alaw,
+            Encoding::Ulaw => ffi::ast_format_ulaw,
+            Encoding::Slin => ffi::ast_format_cache_get_slin_by_rate(format.rate_hz),
+        }
+    })
+}
+
+/// A frame that was read; freed when dropped.
+pub(crate) struct Frame(NonNull<ffi::ast_frame>);
+
+/// What a frame is to a conversation.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Content<'a> {
+    /// Audio in the borrowed format.
+    Voice(&'a [u8]),
+    /// Audio that is there only by its length: lost, or in a format that was not asked for. [samples at 8 kHz]
+    Blank,
+    /// A key was pressed and let go.
+    Digit(char),
+    /// The other side asks to switch to fax.
+    T38Request,
+    /// Nothing that matters here.
+    Nothing,
+}
+
+impl Frame {
+    /// What it is, seen by a channel that reads `formats`.
+    ///
+    /// # Realtime
+    /// No allocation, no lock.
+    pub(crate) fn content(&self, formats: &BorrowedFormats<'_>) -> Content<'_> {
+        // SAFETY: the frame is ours until it is dropped.
+        let frame = unsafe { self.0.as_ref() };
+        match frame.frametype {
+            ffi::AST_FRAME_VOICE => self.voice(frame, formats),
+            ffi::AST_FRAME_DTMF_END => {
+                let key = u8::try_from(frame.subclass.integer).map(char::from);
+                key.map_or(Content::Nothing, |key| Content::Digit(key.to_ascii_uppercase()))
+            }
+            ffi::AST_FRAME_CONTROL if frame.subclass.integer == ffi::AST_CONTROL_T38_PARAMETERS as c_int => {
+                Content::T38Request
+            }
+            _ => Content::Nothing,
+        }
+    }
+
+    fn voice<'a>(&'a self, frame: &'a ffi::ast_frame, formats: &BorrowedFormats<'_>) -> Content<'a> {
+        // SAFETY: a voice frame carries a format, and `data` of a frame with a length is a pointer.
+        unsafe {
+            let data = frame.data.ptr.cast::<u8>();
+            let format = frame.subclass.__bindgen_anon_1.format;
+            let as_asked =
+                !format.is_null() && ffi::ast_format_cmp(format, formats.ours.as_ptr()) == ffi::AST_FORMAT_CMP_EQUAL;
+            match usize::try_from(frame.datalen) {
+                Ok(length) if length > 0 && !data.is_null() && as_asked => {
+                    Content::Voice(slice::from_raw_parts(data, length))
+                }
+                _ => Content::Blank,
+            }
+        }
+    }
+}
+
+impl Drop for Frame {
+    fn drop(&mut self) {
+        // SAFETY: the frame came from `ast_read`, and this is its only owner.
+        unsafe { ffi::ast_frame_free(self.0.as_ptr(), 1) };
+    }
+}
+
+/// Room that drivers may write headers into, before the audio. [bytes]
+const HEADROOM: usize = ffi::AST_FRIENDLY_OFFSET as usize;
+/// The largest frame: 20 ms of slin at 192 kHz. [bytes]
+const LARGEST: usize = 192 * 20 * 2;
+
+/// Memory for a frame to be written, aligned for samples of any encoding.
+#[repr(C, align(16))]
+pub(crate) struct FrameBuffer([u8; HEADROOM + LARGEST]);
+
+impl FrameBuffer {
+    /// A buffer on the heap: a channel thread's stack is small.
+    pub(crate) fn new() -> Box<Self> {
+        Box::new(Self([0; HEADROOM + LARGEST]))
+    }
+
+    /// The audio part, `bytes` long.
+    pub(crate) fn audio(&mut self, bytes: usize) -> &mut [u8] {
+        &mut self.0[HEADROOM..HEADROOM + bytes]
+    }
+}
+
+/// A frame to be written.
+pub(crate) struct OutFrame<'a> {
+    raw: ffi::ast_frame,
+    _buffer: PhantomData<&'a mut FrameBuffer>,
+}
+
+impl<'a> OutFrame<'a> {
+    /// The first `bytes` of `buffer`'s audio as a voice frame in the borrowed format.
+    ///
+    /// # Realtime
+    /// No allocation, no lock.
+    pub(crate) fn voice(buffer: &'a mut FrameBuffer, bytes: usize, formats: &BorrowedFormats<'_>) -> Self {
+        let mut raw = ffi::ast_frame { frametype: ffi::AST_FRAME_VOICE, ..Default::default() };
+        raw.subclass.__bindgen_anon_1.format = formats.ours.as_ptr();
+        raw.datalen = bytes as c_int;
+        raw.samples = (bytes / formats.format.sample_bytes()) as c_int;
+        raw.offset = HEADROOM as c_int;
+        raw.data.ptr = buffer.audio(bytes).as_mut_ptr().cast();
+        raw.src = c"AI".as_ptr();
+        Self { raw, _buffer: PhantomData }
+    }
+}

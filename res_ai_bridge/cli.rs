@@ -1,0 +1,259 @@
+//! The commands `ai …` of Asterisk's command line.
+
+use std::ffi::{CStr, c_char, c_int};
+use std::fmt::Write as _;
+use std::ptr;
+
+use ai_sidecar::SessionInfo;
+use std::sync::atomic::Ordering;
+
+use crate::ffi::{self, ast_cli_args, ast_cli_entry};
+use crate::log::c_string;
+use crate::{guard, module};
+
+/// What a command answers Asterisk.
+enum Answer {
+    Text(String),
+    Usage,
+}
+
+/// A command's name and help.
+struct Help {
+    command: &'static CStr,
+    usage: &'static CStr,
+}
+
+/// Runs one command: help for `CLI_INIT`, words for `CLI_GENERATE`, else `run` with the words after the command.
+fn command(
+    help: &Help,
+    entry: *mut ast_cli_entry,
+    what: c_int,
+    arguments: *mut ast_cli_args,
+    complete: fn(),
+    run: fn(&[String]) -> Answer,
+) -> *mut c_char {
+    guard::enter(ptr::null_mut(), || {
+        // SAFETY: Asterisk passes an entry that is ours to fill, and arguments that live until the handler returns.
+        let (entry, arguments) = unsafe { (entry.as_mut(), arguments.as_ref()) };
+        let (Some(entry), Some(arguments)) = (entry, arguments) else { return ptr::null_mut() };
+        match what {
+            ffi::CLI_INIT => {
+                entry.command = help.command.as_ptr().cast_mut();
+                entry.usage = help.usage.as_ptr();
+                ptr::null_mut()
+            }
+            ffi::CLI_GENERATE => {
+                complete();
+                ptr::null_mut()
+            }
+            _ => match run(&words(entry, arguments)) {
+                Answer::Usage => ptr::without_provenance_mut(ffi::RESULT_SHOWUSAGE as usize),
+                Answer::Text(text) => {
+                    let text = c_string(&text);
+                    // SAFETY: the text is NUL-terminated and lives until the call returns; the shim prints it by "%s".
+                    unsafe { ffi::ai_shim_cli(arguments.fd, text.as_ptr()) };
+                    ptr::without_provenance_mut(ffi::RESULT_SUCCESS as usize)
+                }
+            },
+        }
+    })
+}
+
+/// The words after the command itself.
+fn words(entry: &ast_cli_entry, arguments: &ast_cli_args) -> Vec<String> {
+    let own = usize::try_from(entry.args).unwrap_or(0);
+    let all = usize::try_from(arguments.argc).unwrap_or(0);
+    (own..all)
+        // SAFETY: `argv` has `argc` NUL-terminated strings.
+        .map(|index| unsafe { CStr::from_ptr(*arguments.argv.add(index)) }.to_string_lossy().into_owned())
+        .collect()
+}
+
+fn nothing_to_complete() {}
+
+fn complete_session() {
+    let offer = |word: &str| {
+        let word = c_string(word);
+        // SAFETY: the word is NUL-terminated; the shim hands Asterisk a copy.
+        unsafe { ffi::ai_shim_cli_complete(word.as_ptr()) };
+    };
+    if let Some(bridge) = module::bridge() {
+        bridge.sidecar.for_each_session(|session| offer(&session.id));
+    }
+    offer("all");
+}
+
+#[unsafe(no_mangle)]
+extern "C" fn res_ai_bridge_cli_show_sessions(
+    entry: *mut ast_cli_entry,
+    what: c_int,
+    arguments: *mut ast_cli_args,
+) -> *mut c_char {
+    const HELP: Help = Help {
+        command: c"ai show sessions",
+        usage: c"Usage: ai show sessions\n       Lists the calls that talk to an AI, with their figures.\n",
+    };
+    command(&HELP, entry, what, arguments, nothing_to_complete, |words| {
+        if words.is_empty() { Answer::Text(sessions()) } else { Answer::Usage }
+    })
+}
+
+fn sessions() -> String {
+    let mut table = format!(
+        "{:<14} {:<16} {:<32} {:>7} {:>7} {:>6} {:>5} {:>8} {:>8} {:>9} {:>8}\n",
+        "Session",
+        "Profile",
+        "Channel",
+        "Time",
+        "Connect",
+        "First",
+        "Turns",
+        "Response",
+        "BargeIns",
+        "Underruns",
+        "Dropped"
+    );
+    let mut count = 0;
+    if let Some(bridge) = module::bridge() {
+        bridge.sidecar.for_each_session(|session| {
+            count += 1;
+            session_line(&mut table, session);
+        });
+    }
+    table + &format!("{count} AI session{}\n", if count == 1 { "" } else { "s" })
+}
+
+fn session_line(table: &mut String, session: &SessionInfo) {
+    let ms = |value: Option<u32>| value.map_or_else(|| "-".to_owned(), |value| format!("{value}ms"));
+    let stats = &session.stats;
+    let written = writeln!(
+        table,
+        "{:<14} {:<16} {:<32} {:>6}s {:>7} {:>6} {:>5} {:>8} {:>8} {:>9} {:>6}ms",
+        session.id,
+        session.profile,
+        session.channel,
+        session.started.elapsed().as_secs(),
+        ms(stats.connect_ms.get()),
+        ms(stats.first_audio_ms.get()),
+        stats.turns.load(Ordering::Relaxed),
+        ms(stats.response_ms.get()),
+        stats.barge_ins.load(Ordering::Relaxed),
+        stats.underruns.load(Ordering::Relaxed),
+        stats.dropped_ms.load(Ordering::Relaxed),
+    );
+    debug_assert!(written.is_ok(), "a String takes everything");
+}
+
+#[unsafe(no_mangle)]
+extern "C" fn res_ai_bridge_cli_show_profiles(
+    entry: *mut ast_cli_entry,
+    what: c_int,
+    arguments: *mut ast_cli_args,
+) -> *mut c_char {
+    const HELP: Help = Help {
+        command: c"ai show profiles",
+        usage: c"Usage: ai show profiles\n       Lists the profiles of ai_bridge.conf that are in force. Keys are never shown.\n",
+    };
+    command(&HELP, entry, what, arguments, nothing_to_complete, |words| {
+        if words.is_empty() { Answer::Text(profiles()) } else { Answer::Usage }
+    })
+}
+
+fn profiles() -> String {
+    let mut table =
+        format!("{:<20} {:<10} {:<24} {:<8} {:<10} {}\n", "Profile", "Dialect", "Model", "Audio", "Key", "Server");
+    let Some(bridge) = module::bridge() else { return table };
+    let settings = bridge.settings();
+    for profile in settings.profiles.values() {
+        let session = &profile.session;
+        let default = if profile.name == settings.general.default_profile { " (default)" } else { "" };
+        let written = writeln!(
+            table,
+            "{:<20} {:<10} {:<24} {:<8} {:<10} {}",
+            format!("{}{default}", profile.name),
+            profile.dialect,
+            session.model,
+            session.audio.name(),
+            if session.api_key.is_empty() { "none" } else { "set" },
+            server(&session.url)
+        );
+        debug_assert!(written.is_ok(), "a String takes everything");
+    }
+    table + &format!("{} profiles\n", settings.profiles.len())
+}
+
+/// Scheme and host of `url`: user names, paths and queries may hold secrets.
+fn server(url: &str) -> String {
+    let (scheme, rest) = url.split_once("://").unwrap_or(("", url));
+    let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
+    format!("{scheme}://{}", authority.rsplit('@').next().unwrap_or_default())
+}
+
+#[unsafe(no_mangle)]
+extern "C" fn res_ai_bridge_cli_stop(
+    entry: *mut ast_cli_entry,
+    what: c_int,
+    arguments: *mut ast_cli_args,
+) -> *mut c_char {
+    const HELP: Help = Help {
+        command: c"ai stop",
+        usage:
+            c"Usage: ai stop <session|all>\n       Ends the conversation; its dialplan goes on with AISTATUS=STOPPED.\n",
+    };
+    command(&HELP, entry, what, arguments, complete_session, |words| match (words, module::bridge()) {
+        ([id], Some(bridge)) if id == "all" => {
+            Answer::Text(format!("{} sessions stopped\n", bridge.sidecar.stop_all()))
+        }
+        ([id], Some(bridge)) if bridge.sidecar.stop(id) => Answer::Text(format!("session {id} stopped\n")),
+        ([id], _) => Answer::Text(format!("there is no session {id}; 'ai show sessions' lists them\n")),
+        _ => Answer::Usage,
+    })
+}
+
+#[cfg(feature = "checked")]
+mod tests {
+    //! Failures to order, for the tests of what survives them.
+
+    use std::sync::atomic::{AtomicU8, Ordering};
+
+    static ORDER: AtomicU8 = AtomicU8::new(0);
+
+    const FAILURES: [&str; 3] = ["", "panic", "allocate"];
+
+    /// Makes the next turn of some call's loop fail in this way; false if the way is unknown.
+    pub(super) fn order(failure: &str) -> bool {
+        let known = FAILURES.iter().position(|&known| known == failure && !known.is_empty());
+        known.inspect(|&number| ORDER.store(number as u8, Ordering::SeqCst)).is_some()
+    }
+
+    pub(super) fn fail() {
+        match FAILURES[usize::from(ORDER.swap(0, Ordering::SeqCst))] {
+            "panic" => panic!("ordered by 'ai test panic'"),
+            "allocate" => crate::realtime::no_alloc(|| drop(std::hint::black_box(vec![1; 8]))),
+            _ => {}
+        }
+    }
+}
+
+/// In the `checked` build: fails if a test has ordered it.
+pub(crate) fn fail_on_purpose() {
+    #[cfg(feature = "checked")]
+    tests::fail();
+}
+
+#[unsafe(no_mangle)]
+extern "C" fn res_ai_bridge_cli_test(
+    entry: *mut ast_cli_entry,
+    what: c_int,
+    arguments: *mut ast_cli_args,
+) -> *mut c_char {
+    const HELP: Help = Help {
+        command: c"ai test",
+        usage: c"Usage: ai test <panic|allocate>\n       Makes a call's thread fail on purpose. Only in test builds.\n",
+    };
+    command(&HELP, entry, what, arguments, nothing_to_complete, |words| match words {
+        #[cfg(feature = "checked")]
+        [failure] if tests::order(failure) => Answer::Text(format!("the next call to wake will {failure}\n")),
+        _ => Answer::Usage,
+    })
+}

@@ -1,0 +1,176 @@
+//! The media loop of one call, on its channel thread.
+//!
+//! ```text
+//!        ┌────────────── wait: frame │ 20 ms timer │ doorbell ◄─────────────┐
+//!        ▼                                                                  │
+//!   commands ─► tick: gap filler, playout ─► ast_write ─► read a frame ─────┘
+//! ```
+//!
+//! Whatever woke the thread, every turn of the loop does all of it: the timer decides nothing, the clock does.
+
+use std::time::{Duration, Instant};
+
+use ai_media::Format;
+use ai_media::continuity::Continuity;
+use ai_media::playout::{PTIME, Played};
+use ai_sidecar::link::{CallerEvent, ChannelEnd, Command, Doorbell};
+use ai_sidecar::{Outcome, Status};
+
+use crate::channel::{BorrowedFormats, Channel, Content, Frame, FrameBuffer, OutFrame, Wake};
+use crate::realtime::no_alloc;
+use crate::wake::{self, Timer};
+
+/// The sidecar reports a failed connect itself; if it has not by this long after the limit, it is stuck.
+const SIDECAR_GRACE: Duration = Duration::from_secs(2);
+
+/// What the channel thread itself watches over.
+pub(crate) struct Limits {
+    /// Digits that end the conversation.
+    pub(crate) end_digits: String,
+    /// Longest conversation.
+    pub(crate) max_duration: Option<Duration>,
+    /// The AI must be ready within this.
+    pub(crate) connect_timeout: Duration,
+    /// Answer the call once the AI is ready.
+    pub(crate) answer_when_connected: bool,
+}
+
+/// One conversation on its channel thread.
+pub(crate) struct Conversation<'a> {
+    channel: &'a Channel,
+    formats: &'a BorrowedFormats<'a>,
+    end: &'a mut ChannelEnd,
+    limits: Limits,
+    started: Instant,
+    connected: bool,
+    /// Audio flows to the phone. False while the call waits to be answered.
+    open: bool,
+    continuity: Continuity,
+    buffer: Box<FrameBuffer>,
+    silence: Box<[u8]>,
+}
+
+impl<'a> Conversation<'a> {
+    /// A conversation on `channel`, which reads and writes `formats`.
+    pub(crate) fn new(
+        channel: &'a Channel,
+        formats: &'a BorrowedFormats<'a>,
+        end: &'a mut ChannelEnd,
+        limits: Limits,
+    ) -> Self {
+        let now = Instant::now();
+        let format: Format = formats.format();
+        let ptime_bytes = format.bytes_in_ms(PTIME.as_millis() as u64);
+        Self {
+            channel,
+            formats,
+            end,
+            started: now,
+            connected: false,
+            open: !limits.answer_when_connected,
+            limits,
+            continuity: Continuity::new(now),
+            buffer: FrameBuffer::new(),
+            silence: vec![format.silence_byte(); ptime_bytes].into(),
+        }
+    }
+
+    /// Runs until it is over.
+    pub(crate) fn run(&mut self, timer: &Timer, doorbell: &Doorbell) -> Outcome {
+        loop {
+            let woken_by = self.channel.wait(timer, doorbell);
+            timer.drain();
+            wake::drain(doorbell);
+            let now = Instant::now();
+            if let Some(outcome) = self.obey().or_else(|| self.over_time(now)) {
+                return outcome;
+            }
+            no_alloc(|| self.tick(now));
+            crate::cli::fail_on_purpose();
+            if woken_by == Wake::Frame {
+                let Some(frame) = no_alloc(|| self.channel.read()) else {
+                    return Outcome::new(Status::Hangup, "the caller hung up");
+                };
+                if let Some(digit) = no_alloc(|| self.take(&frame, now)) {
+                    return Outcome::digit(digit);
+                }
+            }
+        }
+    }
+
+    /// Does what the sidecar asks for.
+    fn obey(&mut self) -> Option<Outcome> {
+        while let Some(command) = self.end.told() {
+            match command {
+                Command::End(outcome) => return Some(outcome),
+                Command::Connected => {
+                    self.connected = true;
+                    if !self.open && !self.channel.answer() {
+                        return Some(Outcome::new(Status::Hangup, "the caller hung up"));
+                    }
+                    self.open = true;
+                }
+            }
+        }
+        None
+    }
+
+    fn over_time(&self, now: Instant) -> Option<Outcome> {
+        let lasted = now - self.started;
+        if let Some(limit) = self.limits.max_duration.filter(|&limit| lasted >= limit) {
+            let reason = format!("the longest allowed time of {} s was over", limit.as_secs_f64());
+            return Some(Outcome::new(Status::Timeout, reason));
+        }
+        let stuck = !self.connected && lasted >= self.limits.connect_timeout + SIDECAR_GRACE;
+        stuck.then(|| Outcome::new(Status::ConnFail, "the sidecar did not connect in time"))
+    }
+
+    /// Everything time makes due: silence for frames that did not come, and what the caller hears.
+    fn tick(&mut self, now: Instant) {
+        for _ in 0..self.continuity.missing(now, PTIME) {
+            self.end.caller.push(&self.silence);
+            self.end.wake();
+        }
+        if self.end.playout.apply_flush() {
+            self.end.wake();
+        }
+        let bytes = self.silence.len();
+        while self.open
+            && let Some(played) = self.end.playout.poll(now, self.buffer.audio(bytes))
+        {
+            self.channel.write(&mut OutFrame::voice(&mut self.buffer, bytes, self.formats));
+            self.report(played, now);
+        }
+        self.end.info().stats.underruns.store(self.end.playout.underruns(), std::sync::atomic::Ordering::Relaxed);
+        if self.end.playout.wants_more() {
+            self.end.wake();
+        }
+    }
+
+    fn report(&self, played: Played, now: Instant) {
+        match played {
+            Played::Agent { first: true } => self.end.tell(CallerEvent::AgentAudible(now)),
+            Played::Silence { first: true } => self.end.tell(CallerEvent::AgentSilent(now)),
+            Played::Agent { .. } | Played::Silence { .. } => true,
+        };
+    }
+
+    /// Takes what the caller sent; answers the digit that ends the conversation.
+    fn take(&mut self, frame: &Frame, now: Instant) -> Option<char> {
+        match frame.content(self.formats) {
+            Content::Voice(audio) => {
+                self.continuity.heard(now);
+                self.end.caller.push(audio);
+                self.end.wake();
+            }
+            Content::Digit(digit) if self.limits.end_digits.contains(digit) => return Some(digit),
+            Content::Digit(digit) => {
+                self.end.tell(CallerEvent::Digit(digit));
+            }
+            Content::T38Request => self.channel.refuse_t38(),
+            // The gap filler covers what has no samples.
+            Content::Blank | Content::Nothing => {}
+        }
+        None
+    }
+}

@@ -1,0 +1,31 @@
+//! res_ai_bridge: an Asterisk module whose dialplan application `AI()` lets a phone call talk to a realtime voice AI.
+//!
+//! This crate is the Asterisk side, and the only place with `unsafe`: it is what Asterisk loads, it runs on the
+//! channel threads, and it hands everything else to `ai-sidecar`.
+//!
+//! ```text
+//!  RTP ─► ast_read ─► conversation ─► caller ring ─► sidecar ─► AI
+//!  RTP ◄─ ast_write ◄─ conversation ◄─ agent ring ◄─ sidecar ◄─ AI
+//! ```
+//!
+//! | file | what is in it |
+//! |---|---|
+//! | `shim.c`, `ffi.rs` | Asterisk's macros as functions, and the bindings |
+//! | `guard.rs` | the one door from C into Rust |
+//! | `module.rs` | load, unload, reload, and what lives in between |
+//! | `app.rs` | the application `AI()`, from arguments to variables |
+//! | `conversation.rs` | the media loop of one call, on its channel thread |
+//! | `channel.rs`, `wake.rs`, `realtime.rs` | safe wrappers: channel and frames, timer and doorbell, the no-allocation zone |
+//! | `config.rs`, `cli.rs`, `log.rs` | Asterisk's configuration loader, command line and logger |
+
+mod app;
+mod channel;
+mod cli;
+mod config;
+mod conversation;
+mod ffi;
+mod guard;
+mod log;
+mod module;
+mod realtime;
+mod wake;

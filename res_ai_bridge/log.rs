@@ -1,0 +1,107 @@
+//! Asterisk's logger as the sink of everything this module has to say.
+//!
+//! | `tracing` | Asterisk |
+//! |---|---|
+//! | ERROR, WARN | ERROR, WARNING |
+//! | INFO | verbose, level 3 |
+//! | INFO of target [`ai_sidecar::TRANSCRIPT`], DEBUG | verbose, level 5 |
+
+use std::ffi::{CStr, CString};
+use std::fmt::{self, Write as _};
+use std::panic;
+use std::thread;
+
+use ai_sidecar::TRANSCRIPT;
+use tracing::field::{Field, Visit};
+use tracing::span::{Attributes, Id, Record};
+use tracing::{Event, Level, Metadata, Subscriber};
+
+use crate::{ffi, guard};
+
+// `__LOG_*` of asterisk/logger.h, whose macros bindgen cannot see as numbers.
+const LOG_WARNING: i32 = 3;
+const LOG_ERROR: i32 = 4;
+const VERBOSE_CALLS: i32 = 3;
+const VERBOSE_DETAILS: i32 = 5;
+
+/// Sends this module's events to Asterisk. A second call, after a reload of the module, changes nothing.
+pub(crate) fn install() {
+    let _ = tracing::subscriber::set_global_default(AsteriskLog);
+}
+
+/// Makes panics visible in Asterisk's log; under a service manager nobody sees standard error.
+pub(crate) fn install_panic_hook() {
+    panic::set_hook(Box::new(|info| {
+        let place = info.location().map_or_else(String::new, |place| format!(" at {place}"));
+        let thread = thread::current();
+        let text =
+            format!("panic in thread {}{place}: {}", thread.name().unwrap_or("?"), guard::message(info.payload()));
+        write(LOG_ERROR, c"panic", 0, &text);
+    }));
+}
+
+/// Text as C takes it: whatever follows a NUL would be lost, so NULs are dropped.
+pub(crate) fn c_string(text: &str) -> CString {
+    let bytes: Vec<u8> = text.bytes().filter(|&byte| byte != 0).collect();
+    CString::new(bytes).unwrap_or_default()
+}
+
+fn write(level: i32, file: &CStr, line: u32, text: &str) {
+    let text = c_string(text);
+    // SAFETY: both strings are NUL-terminated and live until the call returns; the shim prints the text by "%s".
+    unsafe { ffi::ai_shim_log(level, file.as_ptr(), line as i32, c"AI".as_ptr(), text.as_ptr()) };
+}
+
+fn verbose(level: i32, text: &str) {
+    let text = c_string(text);
+    // SAFETY: the string is NUL-terminated and lives until the call returns; the shim prints it by "%s".
+    unsafe { ffi::ai_shim_verbose(level, text.as_ptr()) };
+}
+
+struct AsteriskLog;
+
+impl Subscriber for AsteriskLog {
+    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
+        // Libraries below have their say only when something is wrong.
+        *metadata.level() <= Level::WARN
+            || (metadata.target().starts_with("ai_") && *metadata.level() <= Level::DEBUG)
+            || (metadata.target().starts_with("res_ai_bridge") && *metadata.level() <= Level::DEBUG)
+    }
+
+    fn event(&self, event: &Event<'_>) {
+        let mut text = Text(String::new());
+        event.record(&mut text);
+        let metadata = event.metadata();
+        let source = |level| {
+            let file = c_string(metadata.file().unwrap_or("ai_bridge"));
+            write(level, &file, metadata.line().unwrap_or(0), &text.0);
+        };
+        match *metadata.level() {
+            Level::ERROR => source(LOG_ERROR),
+            Level::WARN => source(LOG_WARNING),
+            Level::INFO if metadata.target() != TRANSCRIPT => verbose(VERBOSE_CALLS, &text.0),
+            _ => verbose(VERBOSE_DETAILS, &text.0),
+        }
+    }
+
+    fn new_span(&self, _: &Attributes<'_>) -> Id {
+        Id::from_u64(1)
+    }
+
+    fn record(&self, _: &Id, _: &Record<'_>) {}
+    fn record_follows_from(&self, _: &Id, _: &Id) {}
+    fn enter(&self, _: &Id) {}
+    fn exit(&self, _: &Id) {}
+}
+
+struct Text(String);
+
+impl Visit for Text {
+    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
+        let written = match field.name() {
+            "message" => write!(self.0, "{value:?}"),
+            name => write!(self.0, " {name}={value:?}"),
+        };
+        debug_assert!(written.is_ok(), "a String takes everything");
+    }
+}

@@ -1,0 +1,162 @@
+//! Load, unload, reload, and what lives in between.
+//!
+//! The library is linked with `-z nodelete`: it stays mapped after `module unload`, and the next load runs on the same
+//! statics. So everything that lives only while loaded hangs on [`BRIDGE`].
+
+use std::ffi::c_int;
+use std::sync::Arc;
+use std::time::Duration;
+
+use ai_sidecar::settings::Settings;
+use ai_sidecar::{Sidecar, SidecarConfig};
+use arc_swap::{ArcSwap, ArcSwapOption};
+use tracing::{error, info, warn};
+
+use crate::{config, ffi, guard, log};
+
+static BRIDGE: ArcSwapOption<Bridge> = ArcSwapOption::const_empty();
+
+/// Patience with calls and connections at unload. Asterisk holds its list of modules locked meanwhile.
+const UNLOAD_PATIENCE: Duration = Duration::from_secs(3);
+/// Patience at shutdown, when nobody will miss a goodbye.
+const EXIT_PATIENCE: Duration = Duration::from_millis(500);
+
+const TESTS: c_int = cfg!(feature = "checked") as c_int;
+
+/// The module while it is loaded.
+pub(crate) struct Bridge {
+    /// Threads and sessions.
+    pub(crate) sidecar: Sidecar,
+    settings: ArcSwap<Settings>,
+}
+
+impl Bridge {
+    /// The configuration in force.
+    pub(crate) fn settings(&self) -> Arc<Settings> {
+        self.settings.load_full()
+    }
+}
+
+/// The module, if it is loaded. Wait-free.
+pub(crate) fn bridge() -> Option<Arc<Bridge>> {
+    BRIDGE.load_full()
+}
+
+#[unsafe(no_mangle)]
+extern "C" fn res_ai_bridge_load() -> c_int {
+    // SAFETY: a constant of the shim.
+    let (success, decline) = unsafe { (ffi::ai_shim_load_success, ffi::ai_shim_load_decline) };
+    guard::enter(decline, || if load() { success } else { decline })
+}
+
+fn load() -> bool {
+    log::install();
+    log::install_panic_hook();
+    let Some(settings) = config::load() else { return false };
+    let sidecar = match start_sidecar(settings.general.workers) {
+        Ok(sidecar) => sidecar,
+        Err(problem) => {
+            error!("AI: the sidecar's threads cannot be started: {problem}");
+            return false;
+        }
+    };
+    let (workers, profiles) = (sidecar.workers(), settings.profiles.len());
+    BRIDGE.store(Some(Arc::new(Bridge { sidecar, settings: ArcSwap::from_pointee(settings) })));
+    // SAFETY: the name is a NUL-terminated string; the functions registered live as long as the process.
+    let registered = unsafe {
+        ffi::ai_shim_register_application(c"AI".as_ptr()) == 0
+            && ffi::ai_shim_register_cli(TESTS) == 0
+            && ffi::ast_register_atexit(Some(at_exit)) == 0
+    };
+    if !registered {
+        error!("AI: Asterisk did not take the application or its commands; is another AI() loaded?");
+        take_down(UNLOAD_PATIENCE);
+        return false;
+    }
+    info!("AI: ready with {profiles} profiles on {workers} sidecar threads");
+    true
+}
+
+#[unsafe(no_mangle)]
+extern "C" fn res_ai_bridge_unload() -> c_int {
+    guard::enter(-1, || {
+        take_down(UNLOAD_PATIENCE);
+        0
+    })
+}
+
+/// Undoes whatever `load` did, as far as it came.
+fn take_down(patience: Duration) {
+    // SAFETY: unregistering what is not registered only fails.
+    unsafe {
+        ffi::ast_unregister_atexit(Some(at_exit));
+        ffi::ast_unregister_application(c"AI".as_ptr());
+        ffi::ai_shim_unregister_cli(TESTS);
+    }
+    if let Some(bridge) = BRIDGE.swap(None) {
+        bridge.sidecar.shut_down(patience);
+    }
+}
+
+/// `core stop now` ends the process without unloading modules: no thread of ours may run into that.
+extern "C" fn at_exit() {
+    guard::enter((), || {
+        if let Some(bridge) = BRIDGE.swap(None) {
+            bridge.sidecar.shut_down(EXIT_PATIENCE);
+        }
+    });
+}
+
+#[unsafe(no_mangle)]
+extern "C" fn res_ai_bridge_reload() -> c_int {
+    guard::enter(0, || {
+        let Some(bridge) = bridge() else { return 0 };
+        match config::load() {
+            Some(settings) => {
+                if settings.general.workers != bridge.settings().general.workers {
+                    warn!("AI: a new number of workers takes effect when the module is loaded again");
+                }
+                info!("AI: new configuration with {} profiles in force for new calls", settings.profiles.len());
+                bridge.settings.store(Arc::new(settings));
+            }
+            None => error!("AI: the configuration was not changed; the one before stays in force"),
+        }
+        0
+    })
+}
+
+fn start_sidecar(workers: usize) -> std::io::Result<Sidecar> {
+    let config = SidecarConfig { workers, on_thread_start: thread_starts, on_thread_stop: thread_stops };
+    without_signals(|| Sidecar::start(config))
+}
+
+/// Runs `start` with all asynchronous signals blocked, so that threads made in there never take one from Asterisk.
+fn without_signals<T>(start: impl FnOnce() -> T) -> T {
+    // SAFETY: both sets are plain memory that the calls fill; the thread's old mask is restored.
+    unsafe {
+        let (mut all, mut before): (libc::sigset_t, libc::sigset_t) = (std::mem::zeroed(), std::mem::zeroed());
+        libc::sigfillset(&mut all);
+        for synchronous in [libc::SIGSEGV, libc::SIGBUS, libc::SIGFPE, libc::SIGILL, libc::SIGABRT, libc::SIGTRAP] {
+            libc::sigdelset(&mut all, synchronous);
+        }
+        libc::pthread_sigmask(libc::SIG_SETMASK, &all, &mut before);
+        let started = start();
+        libc::pthread_sigmask(libc::SIG_SETMASK, &before, std::ptr::null_mut());
+        started
+    }
+}
+
+fn thread_starts() {
+    // SAFETY: the parameters live until the call returns, and the name is a NUL-terminated string.
+    unsafe {
+        // Asterisk started with -p gives its threads realtime priority; TLS and JSON must not compete with media.
+        let ordinary = libc::sched_param { sched_priority: 0 };
+        libc::sched_setscheduler(0, libc::SCHED_OTHER, &ordinary);
+        ffi::ai_shim_register_thread(c"ai_sidecar           started by res_ai_bridge".as_ptr());
+    }
+}
+
+fn thread_stops() {
+    // SAFETY: the id is the thread's own.
+    unsafe { ffi::ast_unregister_thread(libc::pthread_self() as *mut libc::c_void) };
+}

@@ -1,0 +1,85 @@
+#include "shim.h"
+
+/*** MODULEINFO
+	<support_level>extended</support_level>
+ ***/
+
+const int ai_shim_load_success = AST_MODULE_LOAD_SUCCESS;
+const int ai_shim_load_decline = AST_MODULE_LOAD_DECLINE;
+
+static struct ast_cli_entry cli[] = {
+	AST_CLI_DEFINE(res_ai_bridge_cli_show_sessions, "Show the calls that talk to an AI"),
+	AST_CLI_DEFINE(res_ai_bridge_cli_show_profiles, "Show the profiles of ai_bridge.conf"),
+	AST_CLI_DEFINE(res_ai_bridge_cli_stop, "End an AI session, or all of them"),
+	/* Last, so that it can be left out. */
+	AST_CLI_DEFINE(res_ai_bridge_cli_test, "Make something go wrong on purpose"),
+};
+
+static int cli_count(int with_tests)
+{
+	return ARRAY_LEN(cli) - (with_tests ? 0 : 1);
+}
+
+int ai_shim_register_application(const char *name)
+{
+	return ast_register_application_xml(name, res_ai_bridge_exec);
+}
+
+int ai_shim_register_cli(int with_tests)
+{
+	return ast_cli_register_multiple(cli, cli_count(with_tests));
+}
+
+void ai_shim_unregister_cli(int with_tests)
+{
+	ast_cli_unregister_multiple(cli, cli_count(with_tests));
+}
+
+void ai_shim_log(int level, const char *file, int line, const char *function, const char *text)
+{
+	ast_log(level, file, line, function, "%s\n", text);
+}
+
+void ai_shim_verbose(int level, const char *text)
+{
+	ast_verb(level, "%s\n", text);
+}
+
+void ai_shim_cli(int fd, const char *text)
+{
+	ast_cli(fd, "%s", text);
+}
+
+int ai_shim_cli_complete(const char *word)
+{
+	return ast_cli_completion_add(ast_strdup(word));
+}
+
+void ai_shim_register_thread(const char *name)
+{
+	ast_register_thread(ast_strdup(name));
+}
+
+static int load_module(void)
+{
+	return res_ai_bridge_load();
+}
+
+static int unload_module(void)
+{
+	return res_ai_bridge_unload();
+}
+
+static int reload_module(void)
+{
+	return res_ai_bridge_reload();
+}
+
+AST_MODULE_INFO(ASTERISK_GPL_KEY, AST_MODFLAG_LOAD_ORDER, "AI(): phone calls talk to a realtime voice AI",
+	.support_level = AST_MODULE_SUPPORT_EXTENDED,
+	.load = load_module,
+	.unload = unload_module,
+	.reload = reload_module,
+	.load_pri = AST_MODPRI_DEFAULT,
+	.optional_modules = "codec_resample",
+);

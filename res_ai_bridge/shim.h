@@ -1,0 +1,44 @@
+/*
+ * What Rust cannot say in Asterisk's language: macros, variadic functions and static structures.
+ * No logic lives here. `ai_shim_*` is offered to Rust, `res_ai_bridge_*` is written in Rust.
+ */
+#ifndef RES_AI_BRIDGE_SHIM_H
+#define RES_AI_BRIDGE_SHIM_H
+
+#include "asterisk.h"
+#include "asterisk/channel.h"
+#include "asterisk/cli.h"
+#include "asterisk/config.h"
+#include "asterisk/format.h"
+#include "asterisk/format_cache.h"
+#include "asterisk/frame.h"
+#include "asterisk/logger.h"
+#include "asterisk/module.h"
+#include "asterisk/paths.h"
+#include "asterisk/pbx.h"
+#include "asterisk/utils.h"
+
+/* Written in Rust. */
+int res_ai_bridge_load(void);
+int res_ai_bridge_unload(void);
+int res_ai_bridge_reload(void);
+int res_ai_bridge_exec(struct ast_channel *channel, const char *arguments);
+char *res_ai_bridge_cli_show_sessions(struct ast_cli_entry *entry, int command, struct ast_cli_args *arguments);
+char *res_ai_bridge_cli_show_profiles(struct ast_cli_entry *entry, int command, struct ast_cli_args *arguments);
+char *res_ai_bridge_cli_stop(struct ast_cli_entry *entry, int command, struct ast_cli_args *arguments);
+char *res_ai_bridge_cli_test(struct ast_cli_entry *entry, int command, struct ast_cli_args *arguments);
+
+/* Offered to Rust. */
+extern const int ai_shim_load_success;
+extern const int ai_shim_load_decline;
+
+int ai_shim_register_application(const char *name);
+int ai_shim_register_cli(int with_tests);
+void ai_shim_unregister_cli(int with_tests);
+void ai_shim_log(int level, const char *file, int line, const char *function, const char *text);
+void ai_shim_verbose(int level, const char *text);
+void ai_shim_cli(int fd, const char *text);
+int ai_shim_cli_complete(const char *word);
+void ai_shim_register_thread(const char *name);
+
+#endif

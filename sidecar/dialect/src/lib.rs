@@ -1,0 +1,194 @@
+//! Dialects: the protocols that voice AI providers speak over a WebSocket, one file each.
+//!
+//! # The driving contract
+//!
+//! A [`Dialect`] is a state machine without a socket and without a clock. Whoever owns the connection
+//!
+//! 1. opens a WebSocket as [`Dialect::handshake`] says and calls [`Dialect::handle_open`];
+//! 2. passes in whatever happens through the `handle_*` methods;
+//! 3. after **every** `handle_*` call takes outputs from [`Dialect::poll_output`] until it answers `None`.
+//!
+//! Outputs come in the order in which they must be acted on. No method blocks, and none fails: what a provider
+//! sends and nobody understands becomes [`Output::Unrecognised`], what ends the conversation becomes a fatal
+//! [`Output::Fault`].
+//!
+//! # Adding a provider
+//!
+//! Write one file with a type that implements [`Dialect`], and add one line to [`create`].
+
+#![forbid(unsafe_code)]
+
+pub mod openai;
+mod session;
+
+use std::sync::Arc;
+
+use ai_media::Format;
+
+pub use session::{ApiVersion, AudioChoice, Secret, Session, Tool, TurnDetection};
+
+/// Names of all dialects, as the configuration key `dialect` spells them.
+pub const NAMES: &[&str] = &["openai"];
+
+/// The dialect called `name` (one of [`NAMES`]) for one conversation, or `None` if there is none of that name.
+///
+/// `phone` is the audio format the phone itself speaks: a dialect that can take it as it is, does.
+pub fn create(name: &str, session: Session, phone: Format) -> Option<Box<dyn Dialect>> {
+    match name {
+        "openai" => Some(Box::new(openai::OpenAi::new(session, phone))),
+        _ => None,
+    }
+}
+
+/// The values of `audio` that the dialect called `name` knows; empty for an unknown dialect.
+pub fn audio_choices(name: &str) -> &'static [AudioChoice] {
+    match name {
+        "openai" => openai::AUDIO_CHOICES,
+        _ => &[],
+    }
+}
+
+/// One conversation in one provider's protocol. See the [crate documentation](crate) for how to drive it.
+pub trait Dialect: Send {
+    /// What to ask for when the WebSocket is opened.
+    fn handshake(&self) -> Handshake;
+
+    /// Format of the audio passed to [`Dialect::handle_caller_audio`].
+    fn caller_format(&self) -> Format;
+
+    /// Format of the audio in [`Output::AgentAudio`].
+    fn agent_format(&self) -> Format;
+
+    /// The WebSocket is open.
+    fn handle_open(&mut self);
+
+    /// The provider sent a text or binary message.
+    fn handle_message(&mut self, message: Message<'_>);
+
+    /// The caller said this, in [`Dialect::caller_format`]; any length, in order, without gaps.
+    /// Meaningful only after [`Output::Ready`].
+    fn handle_caller_audio(&mut self, audio: &[u8]);
+
+    /// The caller pressed these keys (`0`–`9`, `*`, `#`, `A`–`D`), in order.
+    fn handle_digits(&mut self, digits: &str);
+
+    /// Playout was flushed because the caller interrupted. `heard` lists every agent item that had audio queued or
+    /// half played at that moment, oldest first; it is empty when nothing was to be heard.
+    fn handle_interrupted(&mut self, heard: &[Heard]);
+
+    /// The tool call `call_id` ended with `result`. `go_on` asks the agent to speak about it.
+    fn handle_tool_result(&mut self, call_id: &str, result: &str, go_on: bool);
+
+    /// Next thing to do, or `None` until the next `handle_*` call.
+    fn poll_output(&mut self) -> Option<Output>;
+}
+
+/// What to ask for when the WebSocket is opened.
+#[derive(Debug, Clone)]
+pub struct Handshake {
+    /// Full URL, `ws://` or `wss://`, with its query.
+    pub url: String,
+    /// Extra request headers. Values may be secrets.
+    pub headers: Vec<(String, Secret)>,
+}
+
+/// A message from the provider.
+#[derive(Debug, Clone, Copy)]
+pub enum Message<'a> {
+    /// A text frame.
+    Text(&'a str),
+    /// A binary frame.
+    Binary(&'a [u8]),
+}
+
+/// How much of an agent item the caller has heard when playout was flushed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Heard {
+    /// The item, as named by [`Output::AgentAudio`].
+    pub item: Arc<str>,
+    /// Audio of this item that was handed to the phone. [ms]
+    pub heard_ms: u64,
+    /// Audio of this item that had been received from the provider. [ms]
+    pub received_ms: u64,
+}
+
+/// Who said something.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Speaker {
+    /// The person on the phone.
+    Caller,
+    /// The AI.
+    Agent,
+}
+
+/// Something the owner of the connection has to do or to know.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Output {
+    /// Send this text frame. Control messages must not be dropped.
+    Send(String),
+    /// Send this text frame, which carries caller audio: under back-pressure it may be dropped, oldest first.
+    SendAudio(String),
+    /// The session is configured: caller audio may flow.
+    Ready,
+    /// The agent says this, in [`Dialect::agent_format`].
+    AgentAudio {
+        /// The item it belongs to; what was heard is counted per item.
+        item: Arc<str>,
+        /// The audio bytes.
+        audio: Vec<u8>,
+    },
+    /// All audio of the agent's turn has been given: flush resamplers, expect no more until a new turn.
+    AgentAudioDone,
+    /// The provider heard the caller start to speak: whatever the agent still has to say must not be heard.
+    CallerSpeechStarted,
+    /// The provider heard the caller stop speaking.
+    CallerSpeechStopped {
+        /// End of the speech, as time since the first byte of caller audio that was given. [ms] `None` if not told.
+        at_ms: Option<u64>,
+    },
+    /// Somebody said this.
+    Transcript {
+        /// Who.
+        speaker: Speaker,
+        /// The words.
+        text: String,
+        /// True for the whole utterance, false for the next piece of one that goes on.
+        complete: bool,
+    },
+    /// The agent wants a tool to run; answer with [`Dialect::handle_tool_result`].
+    ToolCall {
+        /// Names this call in the answer.
+        call_id: String,
+        /// Name of the tool.
+        name: String,
+        /// Its arguments, a JSON text that nobody has checked yet.
+        arguments: String,
+    },
+    /// The provider reported a problem.
+    Fault(Fault),
+    /// A message nobody here understands; its type, shortened, or what was wrong with it.
+    Unrecognised(String),
+}
+
+/// A problem reported by the provider.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Fault {
+    /// What it means for the call.
+    pub kind: FaultKind,
+    /// A sentence for a person. Contains no secret.
+    pub message: String,
+}
+
+/// What a [`Fault`] means for the call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum FaultKind {
+    /// A request failed; the conversation goes on.
+    Transient,
+    /// The provider does not accept the account: fatal, and a retry cannot help (operator's to mend).
+    Authentication,
+    /// The provider's session reached its time limit: fatal, a new connection would help.
+    Expired,
+    /// The session cannot go on, for example because its settings were refused: fatal.
+    Fatal,
+}

@@ -1,0 +1,365 @@
+//! The OpenAI Realtime protocol, spoken by OpenAI, Azure OpenAI and many compatible servers.
+//!
+//! Two generations differ in how settings and some events are spelled ([`ApiVersion`](crate::ApiVersion)): we write
+//! the one configured and read both. Parts:
+//!
+//! ```text
+//!  handshake ─► messages ─► server ─► event ─► OpenAi ─┬─ floor    may the agent be asked to speak now?
+//!               (JSON out)           (JSON in)         ├─ spoken   what became of each item of agent audio
+//!                    formats (both)                    ├─ calls    which tools are still running
+//!                                                      └─ faults   what an error means for the call
+//! ```
+//!
+//! Wire formats: <https://platform.openai.com/docs/guides/realtime>, read as of 2026-11.
+
+mod calls;
+mod event;
+mod faults;
+mod floor;
+mod formats;
+mod handshake;
+mod messages;
+mod spoken;
+
+use std::collections::VecDeque;
+
+use ai_media::Format;
+
+use crate::{
+    AudioChoice, Dialect, Fault, FaultKind, Handshake, Heard, Message, Output, Session, Speaker, TurnDetection,
+};
+use calls::Calls;
+use event::Event;
+use floor::Floor;
+use spoken::Spoken;
+
+/// The values of `audio` this dialect knows.
+pub const AUDIO_CHOICES: &[AudioChoice] =
+    &[AudioChoice::Auto, AudioChoice::Ulaw, AudioChoice::Alaw, AudioChoice::Pcm24];
+
+/// One conversation with a server that speaks the OpenAI Realtime protocol.
+pub struct OpenAi {
+    session: Session,
+    /// Both ways: the phone has one format, too.
+    format: Format,
+    ready: bool,
+    /// Keys pressed before the session was ready, when an answer would come in the wrong format.
+    early_digits: String,
+    floor: Floor,
+    spoken: Spoken,
+    calls: Calls,
+    outputs: VecDeque<Output>,
+}
+
+impl OpenAi {
+    /// A conversation with these settings for a phone that speaks `phone`.
+    ///
+    /// A choice of audio that is not in [`AUDIO_CHOICES`] counts as [`AudioChoice::Auto`].
+    pub fn new(session: Session, phone: Format) -> Self {
+        Self {
+            format: formats::choose(session.audio, phone),
+            floor: Floor::new(server_answers(&session), server_interrupts(&session)),
+            session,
+            ready: false,
+            early_digits: String::new(),
+            spoken: Spoken::default(),
+            calls: Calls::default(),
+            outputs: VecDeque::new(),
+        }
+    }
+}
+
+impl Dialect for OpenAi {
+    fn handshake(&self) -> Handshake {
+        handshake::handshake(&self.session)
+    }
+
+    fn caller_format(&self) -> Format {
+        self.format
+    }
+
+    fn agent_format(&self) -> Format {
+        self.format
+    }
+
+    /// Sends the settings at once, without waiting for `session.created`: the server keeps what arrives early, the
+    /// caller is spared one round trip, and compatible servers that never send `session.created` work as well.
+    fn handle_open(&mut self) {
+        self.send(messages::configure(&self.session, self.format));
+    }
+
+    fn handle_message(&mut self, message: Message<'_>) {
+        match message {
+            Message::Text(text) => match event::parse(text) {
+                Ok(event) => self.handle_event(&event),
+                Err(error) => self.not_understood(&format!("not a JSON object (column {})", error.column())),
+            },
+            Message::Binary(bytes) => self.not_understood(&format!("binary message of {} bytes", bytes.len())),
+        }
+        self.ask_if_due();
+    }
+
+    fn handle_caller_audio(&mut self, audio: &[u8]) {
+        if self.ready && !audio.is_empty() {
+            self.outputs.push_back(Output::SendAudio(messages::caller_audio(audio)));
+        }
+    }
+
+    fn handle_digits(&mut self, digits: &str) {
+        if self.ready {
+            self.send(messages::keys_pressed(digits));
+            self.floor.request();
+            self.ask_if_due();
+        } else if self.early_digits.len() + digits.len() <= MAX_EARLY_DIGITS {
+            self.early_digits.push_str(digits);
+        }
+    }
+
+    fn handle_interrupted(&mut self, heard: &[Heard]) {
+        if let Some(response) = self.floor.cancel()
+            && !server_interrupts(&self.session)
+        {
+            self.send(messages::cancel(&response));
+        }
+        for heard in heard.iter().filter(|heard| !heard.item.is_empty()) {
+            self.correct_memory(heard);
+        }
+        self.spoken.cut();
+    }
+
+    fn handle_tool_result(&mut self, call_id: &str, result: &str, go_on: bool) {
+        // The server refuses a second output for a call, and one for a call it never made.
+        if self.calls.answer(call_id, go_on) {
+            self.send(messages::tool_output(call_id, result));
+            self.ask_if_due();
+        }
+    }
+
+    fn poll_output(&mut self) -> Option<Output> {
+        self.outputs.pop_front()
+    }
+}
+
+impl OpenAi {
+    /// Both spellings of an event that was renamed are always accepted: many servers mix them. The current one
+    /// comes first.
+    fn handle_event(&mut self, event: &Event<'_>) {
+        match &*event.kind {
+            "response.output_audio.delta" | "response.audio.delta" => self.handle_agent_audio(event),
+            "response.output_audio.done" | "response.audio.done" => {
+                self.handle_audio_done(Some(&event.item_id), &event.response_id);
+            }
+            "response.output_audio_transcript.delta"
+            | "response.audio_transcript.delta"
+            | "response.output_text.delta"
+            | "response.text.delta" => self.transcript(Speaker::Agent, &event.delta, false),
+            "response.output_audio_transcript.done" | "response.audio_transcript.done" => {
+                self.transcript(Speaker::Agent, &event.transcript, true);
+            }
+            "response.output_text.done" | "response.text.done" => self.transcript(Speaker::Agent, &event.text, true),
+            "conversation.item.input_audio_transcription.delta" => {
+                self.transcript(Speaker::Caller, &event.delta, false);
+            }
+            "conversation.item.input_audio_transcription.completed" => {
+                self.transcript(Speaker::Caller, &event.transcript, true);
+            }
+            "conversation.item.input_audio_transcription.failed" => {
+                self.fault(FaultKind::Transient, "the caller could not be transcribed", &event.error);
+            }
+            "input_audio_buffer.speech_started" => {
+                self.floor.caller_started();
+                self.outputs.push_back(Output::CallerSpeechStarted);
+            }
+            "input_audio_buffer.speech_stopped" => self.handle_speech_stopped(event),
+            "response.created" => self.floor.created(event::id(&event.response, "id")),
+            "response.output_item.added" => self.handle_item_added(event),
+            "response.output_item.done" => self.handle_item_done(event),
+            "response.function_call_arguments.done" => {
+                self.call_tool(&event.call_id, &event.name, &event.arguments, &event.response_id);
+            }
+            "response.done" => self.handle_response_done(event),
+            "session.updated" => self.handle_session_updated(event),
+            "error" => self.handle_error(event),
+            "" => self.not_understood("a message without a type"),
+            kind if event::is_uninteresting(kind) => {}
+            kind => self.not_understood(kind),
+        }
+    }
+
+    fn handle_session_updated(&mut self, event: &Event<'_>) {
+        if let Some(mismatch) = formats::mismatch(self.format, &event.session) {
+            // Played all the same, the wrong format is loud noise in the caller's ear.
+            let message = faults::clean(&mismatch, &self.session);
+            self.outputs.push_back(Output::Fault(Fault { kind: FaultKind::Fatal, message }));
+            return;
+        }
+        if std::mem::replace(&mut self.ready, true) {
+            return;
+        }
+        self.outputs.push_back(Output::Ready);
+        if !self.session.greeting.is_empty() {
+            self.send(messages::greet(&self.session));
+            self.floor.asked();
+        }
+        let digits = std::mem::take(&mut self.early_digits);
+        if !digits.is_empty() {
+            self.handle_digits(&digits);
+        }
+    }
+
+    fn handle_agent_audio(&mut self, event: &Event<'_>) {
+        if self.floor.is_cancelled(&event.response_id) {
+            return;
+        }
+        let audio = match base64_simd::forgiving_decode_to_vec(event.delta.as_bytes()) {
+            Ok(audio) if audio.is_empty() => return,
+            Ok(audio) => audio,
+            Err(_) => return self.not_understood(&format!("{} that is not base64", &*event.kind)),
+        };
+        if let Some(item) = self.spoken.item(&event.item_id, event.content_index.as_u64().unwrap_or(0)) {
+            self.outputs.push_back(Output::AgentAudio { item, audio });
+        }
+    }
+
+    /// All audio of `item` has arrived; `None`: of every item, as its response is over.
+    fn handle_audio_done(&mut self, item: Option<&str>, response: &str) {
+        if self.spoken.finish(item, self.floor.is_cancelled(response)) {
+            self.outputs.push_back(Output::AgentAudioDone);
+        }
+    }
+
+    fn handle_speech_stopped(&mut self, event: &Event<'_>) {
+        // With server VAD the reported end includes the silence that had to pass before it was one.
+        let silence_ms = match self.session.turn_detection {
+            TurnDetection::ServerVad => u64::from(self.session.vad_silence_ms),
+            TurnDetection::SemanticVad | TurnDetection::None => 0,
+        };
+        let at_ms = event.audio_end_ms.as_u64().map(|end_ms| end_ms.saturating_sub(silence_ms));
+        self.floor.caller_stopped();
+        self.outputs.push_back(Output::CallerSpeechStopped { at_ms });
+    }
+
+    /// Beta names a function only here, before its arguments are written.
+    fn handle_item_added(&mut self, event: &Event<'_>) {
+        let item = &event.item;
+        if event::text(item, "type") == "function_call" && !self.floor.is_cancelled(&event.response_id) {
+            self.calls.announce(event::id(item, "call_id"), event::id(item, "name"), &event.response_id);
+        }
+    }
+
+    /// The finished item repeats the call: it counts if nothing before it told both name and arguments.
+    fn handle_item_done(&mut self, event: &Event<'_>) {
+        let item = &event.item;
+        if event::text(item, "type") == "function_call" && event::text(item, "status") != "incomplete" {
+            let [call_id, name] = ["call_id", "name"].map(|key| event::id(item, key));
+            self.call_tool(call_id, name, event::text(item, "arguments"), &event.response_id);
+        }
+    }
+
+    /// Gives a tool call out, once. One whose response was cut off may have half its arguments and is not run: the
+    /// caller has said something new, and the agent will think again.
+    fn call_tool(&mut self, call_id: &str, name: &str, arguments: &str, response: &str) {
+        if call_id.is_empty() || self.floor.is_cancelled(response) {
+            return;
+        }
+        if let Some(name) = self.calls.ask(call_id, name, response) {
+            self.outputs.push_back(Output::ToolCall {
+                call_id: call_id.to_owned(),
+                name,
+                arguments: arguments.to_owned(),
+            });
+        }
+    }
+
+    fn handle_response_done(&mut self, event: &Event<'_>) {
+        let response = event::id(&event.response, "id");
+        self.handle_audio_done(None, response);
+        self.floor.done(response);
+        self.calls.response_done(response);
+        if event::text(&event.response, "status") == "failed" {
+            let error = event.response.pointer("/status_details/error").unwrap_or_default();
+            self.fault(faults::kind(error), "the answer failed", error);
+        }
+    }
+
+    fn handle_error(&mut self, event: &Event<'_>) {
+        let error = &event.error;
+        if faults::is_harmless(error) {
+            return;
+        }
+        let about = event::text(error, "event_id");
+        let busy = faults::is_busy(error);
+        // Not every server tells what it complains about. If we take it wrongly for our request to speak, the next
+        // request meets a busy server and is repeated.
+        if matches!(about, messages::RESPOND | messages::GREET | "") {
+            self.floor.ask_failed(busy, about != messages::GREET);
+        }
+        if busy {
+            return;
+        }
+        let refused =
+            !self.ready && (about == messages::CONFIGURE || event::text(error, "type") == "invalid_request_error");
+        match faults::kind(error) {
+            FaultKind::Transient if refused => {
+                let parameter = event::text(error, "param");
+                let context = ["the server refused the session settings", parameter].join(" ");
+                self.fault(FaultKind::Fatal, context.trim_end(), error);
+            }
+            kind => self.fault(kind, "", error),
+        }
+    }
+
+    /// Makes the server forget what the caller has not heard of this item.
+    fn correct_memory(&mut self, heard: &Heard) {
+        let item = &*heard.item;
+        // Of an item that was still being made, the server has made more than it could send us.
+        if heard.heard_ms == 0 {
+            self.send(messages::delete(item));
+        } else if heard.heard_ms < heard.received_ms || !self.spoken.is_complete(item) {
+            let heard_ms = heard.heard_ms.min(heard.received_ms);
+            self.send(messages::truncate(item, self.spoken.content_index(item), heard_ms));
+        }
+    }
+
+    /// Asks the agent to speak if that is owed and possible. Runs after everything that may have changed either.
+    fn ask_if_due(&mut self) {
+        if self.calls.take_answered() {
+            self.floor.request();
+        }
+        if self.floor.take_due() {
+            self.send(messages::respond());
+        }
+    }
+
+    fn transcript(&mut self, speaker: Speaker, text: &str, complete: bool) {
+        if !text.is_empty() {
+            self.outputs.push_back(Output::Transcript { speaker, text: text.to_owned(), complete });
+        }
+    }
+
+    fn fault(&mut self, kind: FaultKind, context: &str, error: &serde_json::Value) {
+        let message = faults::message(context, error, &self.session);
+        self.outputs.push_back(Output::Fault(Fault { kind, message }));
+    }
+
+    fn not_understood(&mut self, what: &str) {
+        self.outputs.push_back(Output::Unrecognised(faults::clean(what, &self.session)));
+    }
+
+    fn send(&mut self, message: String) {
+        self.outputs.push_back(Output::Send(message));
+    }
+}
+
+/// The server answers by itself when the caller has finished.
+fn server_answers(session: &Session) -> bool {
+    session.create_response && session.turn_detection != TurnDetection::None
+}
+
+/// The server cancels its answer by itself when the caller starts to speak.
+fn server_interrupts(session: &Session) -> bool {
+    session.interrupt_response && session.turn_detection != TurnDetection::None
+}
+
+/// More keys than a person presses while a connection is made. [bytes]
+const MAX_EARLY_DIGITS: usize = 64;

@@ -1,0 +1,82 @@
+//! What an error of the server means for the call, and how to tell a person.
+
+use serde_json::Value;
+
+use super::event;
+use crate::{FaultKind, Session};
+
+/// Errors that mean more than that one request failed: code (or type), meaning, and words that stand in for the
+/// server's.
+///
+/// The server's own words about a key quote a part of it, so none are passed on here.
+const VERDICTS: &[(&str, FaultKind, &str)] = &[
+    ("invalid_api_key", FaultKind::Authentication, "the API key is not accepted"),
+    ("account_deactivated", FaultKind::Authentication, "the account is deactivated"),
+    ("insufficient_quota", FaultKind::Authentication, "the account's quota is used up"),
+    ("credit_balance_exhausted", FaultKind::Authentication, "the account's credit is used up"),
+    ("billing_hard_limit_reached", FaultKind::Authentication, "the account's billing limit is reached"),
+    ("session_expired", FaultKind::Expired, "the session reached the server's time limit"),
+    (
+        "beta_api_shape_disabled",
+        FaultKind::Fatal,
+        "the server no longer speaks the beta interface: set api_version = ga",
+    ),
+];
+
+/// What `error` means, as far as its code tells.
+pub(super) fn kind(error: &Value) -> FaultKind {
+    verdict(error).map_or(FaultKind::Transient, |(_, kind, _)| *kind)
+}
+
+/// True if the server refused to make an answer because it is making one.
+pub(super) fn is_busy(error: &Value) -> bool {
+    event::text(error, "code") == "conversation_already_has_active_response"
+}
+
+/// True if `error` only says that the server was faster than we knew: what we cancelled was done already, or what we
+/// cut was as short already (OpenAI gives the latter no code of its own).
+pub(super) fn is_harmless(error: &Value) -> bool {
+    event::text(error, "code") == "response_cancel_not_active"
+        || event::text(error, "message").contains("already shorter than")
+}
+
+/// `error` in a sentence, after `context` unless that is empty.
+pub(super) fn message(context: &str, error: &Value, session: &Session) -> String {
+    let text = match verdict(error) {
+        Some((_, _, words)) => (*words).to_owned(),
+        None => match ["message", "code", "type"].map(|key| event::text(error, key)) {
+            ["", "", ""] => "no reason given".to_owned(),
+            ["", "", name] | ["", name, _] | [name, "", _] => name.to_owned(),
+            [message, code, _] => format!("{message} ({code})"),
+        },
+    };
+    let separator = if context.is_empty() { "" } else { ": " };
+    clean(&format!("{context}{separator}{text}"), session)
+}
+
+/// `text` fit for a log: one line, bounded, and without any secret of `session` that the server may have echoed.
+pub(super) fn clean(text: &str, session: &Session) -> String {
+    let headers = session.headers.iter().map(|(_, value)| value);
+    let secrets = headers.chain([&session.api_key]).map(|secret| secret.reveal());
+    // `Bearer <secret>`: the last word is what counts. Very short ones are no secrets, and would tear holes in words.
+    let hidden = secrets
+        .filter_map(|secret| secret.rsplit(' ').next())
+        .filter(|secret| secret.len() >= MIN_SECRET_BYTES)
+        .fold(text.to_owned(), |text, secret| text.replace(secret, "(hidden)"));
+    let mut line: String = hidden.chars().take(MAX_TEXT_CHARS).map(|c| if c.is_control() { ' ' } else { c }).collect();
+    if hidden.chars().nth(MAX_TEXT_CHARS).is_some() {
+        line.push('…');
+    }
+    line
+}
+
+fn verdict(error: &Value) -> Option<&'static (&'static str, FaultKind, &'static str)> {
+    let names = ["code", "type"].map(|key| event::text(error, key));
+    VERDICTS.iter().find(|(name, ..)| names.contains(name))
+}
+
+/// A log line is read by a person.
+const MAX_TEXT_CHARS: usize = 300;
+
+/// Shorter header values are words like `yes` or `v1`.
+const MIN_SECRET_BYTES: usize = 6;

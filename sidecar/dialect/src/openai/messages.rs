@@ -1,0 +1,187 @@
+//! What we send. Every function gives one message, ready for the wire.
+//!
+//! Each but caller audio has an `event_id`, which comes back in an error about it. They need not be unique: what kind
+//! of message was refused is all we want to know.
+
+use ai_media::Format;
+use serde_json::{Value, json};
+
+use super::formats;
+use crate::{ApiVersion, Session, TurnDetection};
+
+/// `event_id` of the session's settings.
+pub(super) const CONFIGURE: &str = "configure";
+/// `event_id` of the request to greet the caller.
+pub(super) const GREET: &str = "greet";
+/// `event_id` of every other request to speak.
+pub(super) const RESPOND: &str = "respond";
+
+/// The settings of the whole session.
+pub(super) fn configure(session: &Session, format: Format) -> String {
+    let mut settings = match session.api_version {
+        ApiVersion::Ga => ga_settings(session, format),
+        ApiVersion::Beta => beta_settings(session, format),
+    };
+    if !session.instructions.is_empty() {
+        settings["instructions"] = json!(session.instructions);
+    }
+    if !session.tools.is_empty() {
+        settings["tools"] = session
+            .tools
+            .iter()
+            .map(|tool| {
+                json!({
+                    "type": "function",
+                    "name": tool.name,
+                    "description": tool.description,
+                    "parameters": tool.parameters,
+                })
+            })
+            .collect();
+    }
+    json!({"type": "session.update", "event_id": CONFIGURE, "session": settings}).to_string()
+}
+
+/// Asks for the first words of the conversation.
+///
+/// Instructions of one response replace those of the session, so they are repeated.
+pub(super) fn greet(session: &Session) -> String {
+    let directive = format!(
+        "The call has just been connected and you speak first. Open the conversation with the greeting below: if it \
+         is a text, say it exactly as it stands, in its own language, and nothing else; if it is an instruction, \
+         follow it.\n\nGreeting: {}",
+        session.greeting
+    );
+    let instructions = [session.instructions.trim_end(), &directive].join("\n\n");
+    json!({
+        "type": "response.create",
+        "event_id": GREET,
+        "response": {"instructions": instructions.trim_start()},
+    })
+    .to_string()
+}
+
+/// Asks the agent to speak.
+pub(super) fn respond() -> String {
+    json!({"type": "response.create", "event_id": RESPOND}).to_string()
+}
+
+/// Stops the making of `response`; an empty one names whichever is being made.
+pub(super) fn cancel(response: &str) -> String {
+    let mut message = json!({"type": "response.cancel", "event_id": "cancel"});
+    if !response.is_empty() {
+        message["response_id"] = json!(response);
+    }
+    message.to_string()
+}
+
+/// Cuts the server's memory of `item` to what was heard.
+pub(super) fn truncate(item: &str, content_index: u64, heard_ms: u64) -> String {
+    json!({
+        "type": "conversation.item.truncate",
+        "event_id": "truncate",
+        "item_id": item,
+        "content_index": content_index,
+        "audio_end_ms": heard_ms,
+    })
+    .to_string()
+}
+
+/// Removes `item`, of which nothing was heard.
+pub(super) fn delete(item: &str) -> String {
+    json!({"type": "conversation.item.delete", "event_id": "delete", "item_id": item}).to_string()
+}
+
+/// Tells the agent which keys the caller pressed.
+pub(super) fn keys_pressed(digits: &str) -> String {
+    let text = format!("(The caller pressed these keys on the telephone: {digits})");
+    let content = json!([{"type": "input_text", "text": text}]);
+    create_item("keys", json!({"type": "message", "role": "user", "content": content}))
+}
+
+/// The result of a tool.
+pub(super) fn tool_output(call_id: &str, result: &str) -> String {
+    create_item("tool", json!({"type": "function_call_output", "call_id": call_id, "output": result}))
+}
+
+/// What the caller said. Written by hand, as it is sent up to 50 times a second: base64 needs no escapes, and the
+/// message is allocated once.
+pub(super) fn caller_audio(audio: &[u8]) -> String {
+    const HEAD: &str = r#"{"type":"input_audio_buffer.append","audio":""#;
+    const TAIL: &str = r#""}"#;
+    let base64 = base64_simd::STANDARD;
+    let mut message = String::with_capacity(HEAD.len() + base64.encoded_length(audio.len()) + TAIL.len());
+    message.push_str(HEAD);
+    base64.encode_append(audio, &mut message);
+    message.push_str(TAIL);
+    message
+}
+
+fn create_item(event_id: &str, item: Value) -> String {
+    json!({"type": "conversation.item.create", "event_id": event_id, "item": item}).to_string()
+}
+
+fn ga_settings(session: &Session, format: Format) -> Value {
+    let mut settings = json!({
+        "type": "realtime",
+        "output_modalities": ["audio"],
+        "audio": {
+            "input": {
+                "format": formats::ga(format),
+                "transcription": transcription(session),
+                "turn_detection": turn_detection(session),
+            },
+            "output": {"format": formats::ga(format)},
+        },
+    });
+    if !session.voice.is_empty() {
+        settings["audio"]["output"]["voice"] = json!(session.voice);
+    }
+    settings
+}
+
+fn beta_settings(session: &Session, format: Format) -> Value {
+    let mut settings = json!({
+        "modalities": ["text", "audio"],
+        "input_audio_format": formats::beta(format),
+        "output_audio_format": formats::beta(format),
+        "turn_detection": turn_detection(session),
+    });
+    if !session.transcription_model.is_empty() {
+        settings["input_audio_transcription"] = transcription(session);
+    }
+    if !session.voice.is_empty() {
+        settings["voice"] = json!(session.voice);
+    }
+    settings
+}
+
+fn transcription(session: &Session) -> Value {
+    if session.transcription_model.is_empty() {
+        return Value::Null;
+    }
+    let mut transcription = json!({"model": session.transcription_model});
+    if !session.language.is_empty() {
+        transcription["language"] = json!(session.language);
+    }
+    transcription
+}
+
+fn turn_detection(session: &Session) -> Value {
+    match session.turn_detection {
+        TurnDetection::ServerVad => json!({
+            "type": "server_vad",
+            "threshold": session.vad_threshold,
+            "prefix_padding_ms": session.vad_prefix_padding_ms,
+            "silence_duration_ms": session.vad_silence_ms,
+            "create_response": session.create_response,
+            "interrupt_response": session.interrupt_response,
+        }),
+        TurnDetection::SemanticVad => json!({
+            "type": "semantic_vad",
+            "create_response": session.create_response,
+            "interrupt_response": session.interrupt_response,
+        }),
+        TurnDetection::None => Value::Null,
+    }
+}

@@ -1,0 +1,150 @@
+//! What a conversation needs to know before it starts, in no provider's words.
+
+use std::fmt;
+
+use ai_media::Format;
+
+/// Settings of one conversation: the profile with the call's own overrides applied.
+#[derive(Debug, Clone)]
+pub struct Session {
+    /// WebSocket URL of the provider, without the query parameters that the dialect adds.
+    pub url: String,
+    /// Model name; empty leaves the choice to the server.
+    pub model: String,
+    /// The account's key; empty sends none.
+    pub api_key: Secret,
+    /// Which shapes to speak to the server.
+    pub api_version: ApiVersion,
+    /// Voice name; empty leaves the provider's default.
+    pub voice: String,
+    /// Language the caller is expected to speak, ISO 639-1; empty leaves it to the provider.
+    pub language: String,
+    /// Standing orders for the agent, variables already filled in.
+    pub instructions: String,
+    /// The agent speaks first with this greeting or instruction; empty: the caller speaks first.
+    pub greeting: String,
+    /// What goes over the WebSocket.
+    pub audio: AudioChoice,
+    /// Model that transcribes the caller; empty: no transcript of the caller.
+    pub transcription_model: String,
+    /// Who decides that the caller has finished.
+    pub turn_detection: TurnDetection,
+    /// Loudness over which the server takes sound for speech, 0.0 to 1.0.
+    pub vad_threshold: f64,
+    /// Audio before the detected start that belongs to the speech. [ms]
+    pub vad_prefix_padding_ms: u32,
+    /// Silence that ends the caller's turn. [ms]
+    pub vad_silence_ms: u32,
+    /// The server answers by itself when the caller's turn ends.
+    pub create_response: bool,
+    /// The server cancels its answer by itself when the caller speaks into it.
+    pub interrupt_response: bool,
+    /// Extra headers of the handshake.
+    pub headers: Vec<(String, Secret)>,
+    /// Tools the agent may call.
+    pub tools: Vec<Tool>,
+}
+
+/// A function the agent may call.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Tool {
+    /// Its name, `[A-Za-z0-9_-]`, at most 64 characters.
+    pub name: String,
+    /// What it does, for the agent.
+    pub description: String,
+    /// JSON Schema of its arguments.
+    pub parameters: serde_json::Value,
+}
+
+/// Which generation of a provider's interface a server speaks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum ApiVersion {
+    /// The current one.
+    #[default]
+    Ga,
+    /// The older shapes of compatible servers.
+    Beta,
+}
+
+/// Who decides that the caller has finished speaking.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum TurnDetection {
+    /// The server, by silence.
+    #[default]
+    ServerVad,
+    /// The server, by meaning.
+    SemanticVad,
+    /// Nobody: the agent speaks only when told to.
+    None,
+}
+
+/// What goes over the WebSocket (configuration key `audio`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum AudioChoice {
+    /// What costs the least and loses nothing.
+    #[default]
+    Auto,
+    /// G.711 µ-law.
+    Ulaw,
+    /// G.711 A-law.
+    Alaw,
+    /// Signed linear, 8 kHz.
+    Pcm8,
+    /// Signed linear, 16 kHz.
+    Pcm16,
+    /// Signed linear, 24 kHz.
+    Pcm24,
+}
+
+impl AudioChoice {
+    /// The configuration's word for it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Auto => "auto",
+            Self::Ulaw => "ulaw",
+            Self::Alaw => "alaw",
+            Self::Pcm8 => "pcm8",
+            Self::Pcm16 => "pcm16",
+            Self::Pcm24 => "pcm24",
+        }
+    }
+
+    /// The format it stands for; `None` for [`AudioChoice::Auto`], which depends on the phone.
+    pub const fn format(self) -> Option<Format> {
+        match self {
+            Self::Auto => None,
+            Self::Ulaw => Some(Format::ULAW),
+            Self::Alaw => Some(Format::ALAW),
+            Self::Pcm8 => Some(Format::slin(8000)),
+            Self::Pcm16 => Some(Format::slin(16000)),
+            Self::Pcm24 => Some(Format::slin(24000)),
+        }
+    }
+}
+
+/// A text that must not be printed: `Debug` shows only whether there is one.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct Secret(String);
+
+impl Secret {
+    /// Wraps `text`.
+    pub fn new(text: impl Into<String>) -> Self {
+        Self(text.into())
+    }
+
+    /// The text itself, for the wire and nothing else.
+    pub fn reveal(&self) -> &str {
+        &self.0
+    }
+
+    /// True if there is nothing to hide.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(if self.is_empty() { "(none)" } else { "(hidden)" })
+    }
+}

@@ -1,0 +1,254 @@
+//! The agent's audio between the dialect and the ring: queue, resampling, and the account of what was heard.
+//!
+//! ```text
+//!  dialect ─► Transcoder ─► queue (up to playout_max) ─► AgentFeed ─► ring ─► Playout
+//! ```
+//!
+//! Providers send faster than anybody listens, so most of an answer waits here, where it can be thrown away.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use ai_dialect::Heard;
+use ai_media::Format;
+use ai_media::ring::AgentFeed;
+use ai_media::transcode::Transcoder;
+
+/// Where an agent item lies in the stream of audio to be heard. [bytes in the channel's format]
+#[derive(Debug)]
+struct Span {
+    item: Arc<str>,
+    start: u64,
+    end: u64,
+    /// What came from the provider. [bytes in the provider's format]
+    received: u64,
+}
+
+/// The queue of one call's agent audio. Runs on the sidecar.
+pub(crate) struct AgentLine {
+    feed: AgentFeed,
+    transcoder: Transcoder,
+    queue: VecDeque<u8>,
+    converted: Vec<u8>,
+    limit: usize,
+    turn_over: bool,
+    refused: Option<Arc<str>>,
+    spans: VecDeque<Span>,
+    /// Spans cut off by a flush that the channel thread has not acted on yet.
+    flushing: Option<VecDeque<Span>>,
+}
+
+impl AgentLine {
+    /// A line that converts with `transcoder` and queues at most `limit`.
+    pub(crate) fn new(feed: AgentFeed, transcoder: Transcoder, limit: Duration) -> Self {
+        let limit = transcoder.to().bytes_in_ms(limit.as_millis() as u64);
+        Self {
+            feed,
+            transcoder,
+            queue: VecDeque::new(),
+            converted: Vec::new(),
+            limit,
+            turn_over: true,
+            refused: None,
+            spans: VecDeque::new(),
+            flushing: None,
+        }
+    }
+
+    fn format(&self) -> Format {
+        self.transcoder.to()
+    }
+
+    /// Queues `audio` of `item`. False once, when the queue is too long: the rest of the item will be ignored.
+    pub(crate) fn push(&mut self, item: &Arc<str>, audio: &[u8]) -> bool {
+        if self.refused.as_ref() == Some(item) {
+            return true;
+        }
+        if self.queue.len() > self.limit {
+            self.refused = Some(item.clone());
+            return false;
+        }
+        self.turn_over = false;
+        let end = self.end();
+        if self.spans.back().is_none_or(|span| span.item != *item) {
+            self.spans.push_back(Span { item: item.clone(), start: end, end, received: 0 });
+        }
+        self.converted.clear();
+        self.transcoder.push(audio, &mut self.converted);
+        self.queue.extend(&self.converted);
+        let end = self.end();
+        if let Some(span) = self.spans.back_mut() {
+            span.end = end;
+            span.received += audio.len() as u64;
+        }
+        true
+    }
+
+    /// The agent's turn is complete: lets out what the resampler holds.
+    pub(crate) fn end_turn(&mut self) {
+        self.converted.clear();
+        self.transcoder.flush(&mut self.converted);
+        self.queue.extend(&self.converted);
+        let end = self.end();
+        if let (Some(span), false) = (self.spans.back_mut(), self.converted.is_empty()) {
+            span.end = end;
+        }
+        self.turn_over = true;
+    }
+
+    /// Moves as much as fits into the ring and forgets what was heard to its end.
+    pub(crate) fn pump(&mut self) {
+        while !self.queue.is_empty() {
+            let pushed = self.feed.push(self.queue.as_slices().0);
+            self.queue.drain(..pushed);
+            if pushed == 0 {
+                break;
+            }
+        }
+        if self.queue.is_empty() && self.turn_over {
+            self.feed.end_turn();
+        }
+        let cursor = self.feed.cursor();
+        while self.spans.front().is_some_and(|span| span.end <= cursor && (self.turn_over || self.spans.len() > 1)) {
+            self.spans.pop_front();
+        }
+    }
+
+    /// Makes everything queued inaudible. [`AgentLine::heard`] tells what had been heard, once that is certain.
+    pub(crate) fn flush(&mut self) {
+        self.queue.clear();
+        self.transcoder.reset();
+        self.turn_over = true;
+        self.feed.flush();
+        let cut_off = std::mem::take(&mut self.spans);
+        self.flushing.get_or_insert_default().extend(cut_off);
+    }
+
+    /// After a flush took effect: what the caller had heard of every item that was not over. Once a flush.
+    pub(crate) fn heard(&mut self) -> Option<Vec<Heard>> {
+        let cut = self.feed.cut()?;
+        let spans = self.flushing.take()?;
+        let ms = |bytes| self.format().ms_in_bytes(bytes);
+        let heard = |span: Span| Heard {
+            heard_ms: ms(cut.clamp(span.start, span.end) - span.start),
+            received_ms: self.transcoder.from().ms_in_bytes(span.received),
+            item: span.item,
+        };
+        Some(spans.into_iter().map(heard).collect())
+    }
+
+    /// True when the caller has heard all there is, up to the last frame's padding.
+    pub(crate) fn drained(&self) -> bool {
+        self.queue.is_empty() && self.turn_over && self.feed.cursor() >= self.feed.written()
+    }
+
+    /// Position after everything queued.
+    fn end(&self) -> u64 {
+        self.feed.written() + self.queue.len() as u64
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Instant;
+
+    use ai_media::playout::{Played, Playout};
+    use ai_media::ring::agent_ring;
+
+    use super::*;
+
+    struct Bench {
+        line: AgentLine,
+        playout: Playout,
+        now: Instant,
+    }
+
+    impl Bench {
+        fn new(wire: Format, channel: Format) -> Self {
+            let (feed, sink) = agent_ring(channel.bytes_in_ms(400));
+            let now = Instant::now();
+            let transcoder = Transcoder::new(wire, channel).expect("valid rates");
+            let line = AgentLine::new(feed, transcoder, Duration::from_secs(2));
+            Self { line, playout: Playout::new(sink, channel, Duration::from_millis(40), now), now }
+        }
+
+        /// Runs playout for `ms` and answers how much of that was the agent's voice. [ms]
+        fn hear(&mut self, ms: u64) -> u64 {
+            let mut frame = vec![0; self.playout.frame_bytes()];
+            let mut heard = 0;
+            for _ in 0..ms / 20 {
+                self.line.pump();
+                let played = self.playout.poll(self.now, &mut frame);
+                heard += if matches!(played, Some(Played::Agent { .. })) { 20 } else { 0 };
+                self.now += Duration::from_millis(20);
+            }
+            heard
+        }
+    }
+
+    fn heard(item: &str, heard_ms: u64, received_ms: u64) -> Heard {
+        Heard { item: item.into(), heard_ms, received_ms }
+    }
+
+    #[test]
+    fn an_answer_longer_than_the_ring_is_heard_whole() {
+        let mut bench = Bench::new(Format::ALAW, Format::ALAW);
+        assert!(bench.line.push(&"a".into(), &[1; 8 * 1500]));
+        bench.line.end_turn();
+        assert_eq!(bench.hear(1600), 1500);
+        assert!(bench.line.drained());
+        assert_eq!(bench.playout.underruns(), 0);
+    }
+
+    #[test]
+    fn an_interruption_tells_what_was_heard_of_each_item() {
+        let mut bench = Bench::new(Format::ALAW, Format::ALAW);
+        let (first, second): (Arc<str>, Arc<str>) = ("a".into(), "b".into());
+        bench.line.push(&first, &[1; 8 * 1000]);
+        bench.line.push(&second, &[2; 8 * 500]);
+        bench.hear(600);
+        bench.line.flush();
+        assert_eq!(bench.line.heard(), None);
+        bench.line.push(&"c".into(), &[3; 8 * 100]);
+        bench.line.end_turn();
+        assert_eq!(bench.hear(200), 100);
+        assert_eq!(bench.line.heard(), Some(vec![heard("a", 600, 1000), heard("b", 0, 500)]));
+        assert_eq!(bench.line.heard(), None);
+    }
+
+    #[test]
+    fn what_was_heard_is_told_in_time_whatever_the_rates() {
+        let mut bench = Bench::new(Format::slin(24000), Format::slin(8000));
+        bench.line.push(&"a".into(), &vec![0; 48 * 1000]);
+        bench.hear(440);
+        bench.line.flush();
+        bench.hear(20);
+        assert_eq!(bench.line.heard(), Some(vec![heard("a", 440, 1000)]));
+    }
+
+    #[test]
+    fn an_item_that_was_heard_to_its_end_is_not_part_of_an_interruption() {
+        let mut bench = Bench::new(Format::ALAW, Format::ALAW);
+        bench.line.push(&"a".into(), &[1; 800]);
+        bench.line.end_turn();
+        bench.hear(200);
+        bench.line.flush();
+        bench.hear(20);
+        assert_eq!(bench.line.heard(), Some(vec![]));
+    }
+
+    #[test]
+    fn more_than_may_be_queued_ends_the_item_and_not_the_next() {
+        let mut bench = Bench::new(Format::ALAW, Format::ALAW);
+        let endless: Arc<str> = "a".into();
+        assert!(bench.line.push(&endless, &[1; 8 * 2001]));
+        assert!(!bench.line.push(&endless, &[1; 800]));
+        assert!(bench.line.push(&endless, &[1; 800]));
+        bench.line.end_turn();
+        assert_eq!(bench.hear(3000), 2020);
+        assert!(bench.line.push(&"b".into(), &[1; 800]));
+        bench.line.end_turn();
+        assert_eq!(bench.hear(200), 100);
+    }
+}

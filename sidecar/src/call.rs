@@ -1,0 +1,335 @@
+//! The task of one call: stands between the channel thread, the dialect and the WebSocket.
+
+mod timing;
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use ai_dialect::{Dialect, FaultKind, Message, Output, Speaker};
+use ai_media::ring::AgentFeed;
+use ai_media::transcode::Transcoder;
+use tokio::time::{Instant, sleep_until, timeout_at};
+use tokio_tungstenite::tungstenite;
+use tracing::{debug, info, warn};
+
+use self::timing::Timing;
+use crate::agent_line::AgentLine;
+use crate::link::{CallerEvent, Command, TaskEnd};
+use crate::settings::Profile;
+use crate::transport::Transport;
+use crate::{Outcome, Status, TRANSCRIPT, tools};
+
+/// Most caller audio given to the dialect in one piece. [ms]
+const CALLER_CHUNK_MS: u64 = 100;
+
+/// One call on the sidecar.
+pub(crate) struct Call {
+    end: TaskEnd,
+    profile: Arc<Profile>,
+    dialect: Box<dyn Dialect>,
+    caller: Transcoder,
+    line: AgentLine,
+    timing: Timing,
+    ready: bool,
+    digits: String,
+    /// How the call ends once the agent has finished its sentence.
+    ending: Option<Outcome>,
+    from_channel: Vec<u8>,
+    to_dialect: Vec<u8>,
+}
+
+impl Call {
+    /// A call whose channel end is waiting. `caller` and `agent` convert between the channel's format and the dialect's.
+    pub(crate) fn new(
+        end: TaskEnd,
+        profile: Arc<Profile>,
+        dialect: Box<dyn Dialect>,
+        caller: Transcoder,
+        agent: Transcoder,
+        feed: AgentFeed,
+    ) -> Self {
+        let timing = Timing::new(&profile, end.shared().info.started.into());
+        let line = AgentLine::new(feed, agent, profile.playout_max);
+        Self {
+            end,
+            profile,
+            dialect,
+            caller,
+            line,
+            timing,
+            ready: false,
+            digits: String::new(),
+            ending: None,
+            from_channel: Vec::new(),
+            to_dialect: Vec::new(),
+        }
+    }
+
+    /// Holds the conversation and tells the channel thread how it ended. `over` is called as soon as it is.
+    pub(crate) async fn run(mut self, over: impl FnOnce()) {
+        let handshake = self.dialect.handshake();
+        let connecting = timeout_at(self.timing.ready_by(), Transport::connect(&handshake, self.profile.tls.clone()));
+        let connected = tokio::select! {
+            biased;
+            () = self.end.gone() => return over(),
+            connected = connecting => connected.unwrap_or_else(|_| Err(self.not_ready())),
+        };
+        let outcome = match connected {
+            Err(outcome) => {
+                self.end.command(Command::End(outcome));
+                return over();
+            }
+            Ok(mut transport) => {
+                let outcome = self.converse(&mut transport).await;
+                (outcome, transport)
+            }
+        };
+        let (outcome, transport) = outcome;
+        self.end.command(Command::End(outcome));
+        over();
+        transport.close().await;
+    }
+
+    async fn converse(&mut self, transport: &mut Transport) -> Outcome {
+        let timer = sleep_until(self.timing.ready_by());
+        tokio::pin!(timer);
+        self.dialect.handle_open();
+        loop {
+            let now = Instant::now();
+            if let Err(outcome) = self.drive(transport, now) {
+                return outcome;
+            }
+            let wake_at = self.timing.next(transport.next_timeout());
+            if timer.deadline() != wake_at {
+                timer.as_mut().reset(wake_at);
+            }
+            tokio::select! {
+                biased;
+                () = self.end.woken() => {}
+                message = transport.next() => match message {
+                    Ok(message) => self.handle_message(&message),
+                    Err(outcome) => return self.last_words(outcome),
+                },
+                () = &mut timer => if let Err(outcome) = self.handle_timeout(transport, Instant::now()) {
+                    return outcome;
+                },
+            }
+        }
+    }
+
+    fn handle_message(&mut self, message: &tungstenite::Message) {
+        match message {
+            tungstenite::Message::Text(text) => self.dialect.handle_message(Message::Text(text)),
+            tungstenite::Message::Binary(bytes) => self.dialect.handle_message(Message::Binary(bytes)),
+            _ => {}
+        }
+    }
+
+    /// The connection ended with `outcome`; an end that had been agreed on before counts more.
+    fn last_words(&mut self, outcome: Outcome) -> Outcome {
+        match self.ending.take() {
+            Some(agreed) => agreed,
+            None if !self.ready && outcome.status != Status::AuthFail => {
+                Outcome { status: Status::ConnFail, ..outcome }
+            }
+            None => outcome,
+        }
+    }
+
+    fn handle_timeout(&mut self, transport: &mut Transport, now: Instant) -> Result<(), Outcome> {
+        transport.handle_timeout(now)?;
+        if !self.ready && now >= self.timing.ready_by() {
+            return Err(self.not_ready());
+        }
+        if self.timing.digits_due(now) {
+            let digits = std::mem::take(&mut self.digits);
+            debug!("AI {}: digits {digits} go to the agent", self.id());
+            self.dialect.handle_digits(&digits);
+        }
+        if self.timing.idle_due(now) {
+            let reason = format!("nobody said a word for {} s", self.timing.idle_after().as_secs_f64());
+            return Err(Outcome::new(Status::Idle, reason));
+        }
+        match self.timing.ending_due(now).then(|| self.ending.take()).flatten() {
+            Some(outcome) => Err(outcome),
+            None => Ok(()),
+        }
+    }
+
+    fn not_ready(&self) -> Outcome {
+        let limit = self.profile.connect_timeout.as_millis();
+        Outcome::new(Status::ConnFail, format!("the AI was not ready within {limit} ms"))
+    }
+
+    /// Moves everything that can move now.
+    fn drive(&mut self, transport: &mut Transport, now: Instant) -> Result<(), Outcome> {
+        if self.end.is_gone() {
+            return Err(Outcome::new(Status::Hangup, "the caller hung up"));
+        }
+        while let Some(event) = self.end.next_event() {
+            self.handle_event(event, now);
+        }
+        if let Some(heard) = self.line.heard() {
+            self.dialect.handle_interrupted(&heard);
+            if let Some(item) = heard.first() {
+                let (heard, received) = (item.heard_ms, item.received_ms);
+                info!("AI {}: interrupted after {heard} ms of {received} ms of the answer", self.id());
+            }
+        }
+        self.act(transport, now)?;
+        if self.ready {
+            self.give_caller_audio(now);
+            self.act(transport, now)?;
+        }
+        self.line.pump();
+        let stats = &self.end.shared().info.stats;
+        let dropped = self.caller.from().ms_in_bytes(self.end.caller.dropped());
+        stats.dropped_ms.store(dropped + 20 * transport.audio_dropped(), Ordering::Relaxed);
+        if self.line.drained() && !self.timing.agent_audible() {
+            return self.ending.take().map_or(Ok(()), Err);
+        }
+        Ok(())
+    }
+
+    fn handle_event(&mut self, event: CallerEvent, now: Instant) {
+        let stats = &self.end.shared().info.stats;
+        match event {
+            CallerEvent::Digit(digit) => {
+                self.digits.push(digit);
+                self.timing.digit(now);
+            }
+            CallerEvent::AgentAudible(at) => {
+                let figures = self.timing.audible(at.into());
+                if let Some(first) = figures.first_audio {
+                    stats.first_audio_ms.set(first.as_millis());
+                    info!("AI {}: first audio {} ms after connect", self.id(), first.as_millis());
+                }
+                if let Some(response) = figures.response {
+                    stats.response_ms.set(response.as_millis());
+                    info!("AI {}: agent answers {} ms after the caller's last word", self.id(), response.as_millis());
+                }
+                stats.turns.fetch_add(1, Ordering::Relaxed);
+            }
+            CallerEvent::AgentSilent(at) => {
+                if let Some(stop) = self.timing.silent(at.into()) {
+                    stats.barge_in_stop_ms.set(stop.as_millis());
+                    info!("AI {}: line silent {} ms after the barge-in", self.id(), stop.as_millis());
+                }
+            }
+        }
+    }
+
+    fn give_caller_audio(&mut self, now: Instant) {
+        let format = self.caller.from();
+        self.timing.caller_stream(now, format.ms_in_bytes(self.end.caller.waiting() as u64));
+        while self.end.caller.waiting() > 0 {
+            self.from_channel.clear();
+            self.to_dialect.clear();
+            self.end.caller.take(format.bytes_in_ms(CALLER_CHUNK_MS), &mut self.from_channel);
+            self.caller.push(&self.from_channel, &mut self.to_dialect);
+            if !self.to_dialect.is_empty() {
+                self.dialect.handle_caller_audio(&self.to_dialect);
+            }
+        }
+    }
+
+    /// Acts on everything the dialect wants done.
+    fn act(&mut self, transport: &mut Transport, now: Instant) -> Result<(), Outcome> {
+        while let Some(output) = self.dialect.poll_output() {
+            match output {
+                Output::Send(text) => transport.send(text),
+                Output::SendAudio(text) => transport.send_audio(text),
+                Output::Ready => self.handle_ready(now),
+                Output::AgentAudio { item, audio } => self.handle_agent_audio(&item, &audio),
+                Output::AgentAudioDone => self.line.end_turn(),
+                Output::CallerSpeechStarted => self.handle_speech_started(now),
+                Output::CallerSpeechStopped { at_ms } => self.timing.speech_stopped(now, at_ms),
+                Output::Transcript { speaker, text, complete } => self.handle_transcript(speaker, &text, complete, now),
+                Output::ToolCall { call_id, name, arguments } => {
+                    self.handle_tool_call(&call_id, &name, &arguments, now)
+                }
+                Output::Fault(fault) => self.handle_fault(fault.kind, &fault.message)?,
+                Output::Unrecognised(what) => debug!("AI {}: ignored message: {what}", self.id()),
+            }
+        }
+        Ok(())
+    }
+
+    fn handle_ready(&mut self, now: Instant) {
+        self.ready = true;
+        let took = self.timing.ready(now);
+        self.end.shared().info.stats.connect_ms.set(took.as_millis());
+        info!(
+            "AI {}: connected to {} in {} ms, {} on the line, {} to the AI",
+            self.id(),
+            self.profile.name,
+            took.as_millis(),
+            self.caller.from(),
+            self.caller.to()
+        );
+        self.end.command(Command::Connected);
+    }
+
+    fn handle_agent_audio(&mut self, item: &Arc<str>, audio: &[u8]) {
+        if !self.line.push(item, audio) {
+            let limit = self.profile.playout_max.as_secs();
+            warn!("AI {}: more than {limit} s of agent audio queued; the rest of this answer is dropped", self.id());
+        }
+    }
+
+    fn handle_speech_started(&mut self, now: Instant) {
+        let interrupts = self.timing.agent_audible() || !self.line.drained();
+        self.timing.speech_started(now, interrupts);
+        self.line.flush();
+        self.end.ring();
+        if interrupts {
+            self.end.shared().info.stats.barge_ins.fetch_add(1, Ordering::Relaxed);
+            info!("AI {}: barge-in, heard by the server", self.id());
+        }
+    }
+
+    fn handle_transcript(&mut self, speaker: Speaker, text: &str, complete: bool, now: Instant) {
+        self.timing.word(now);
+        if complete {
+            let who = match speaker {
+                Speaker::Caller => "caller",
+                Speaker::Agent => "agent",
+            };
+            info!(target: TRANSCRIPT, "AI {}: {who}: {text}", self.id());
+        }
+    }
+
+    fn handle_tool_call(&mut self, call_id: &str, name: &str, arguments: &str, now: Instant) {
+        match tools::decide(&self.profile, name, arguments) {
+            Ok(outcome) => {
+                info!("AI {}: {}", self.id(), outcome.reason);
+                self.dialect.handle_tool_result(call_id, r#"{"ok":true}"#, false);
+                self.timing.ending(now);
+                self.ending = Some(outcome);
+            }
+            Err(problem) => {
+                warn!("AI {}: the agent's call of tool '{name}' was refused: {problem}", self.id());
+                let result = serde_json::json!({"ok": false, "error": problem}).to_string();
+                self.dialect.handle_tool_result(call_id, &result, true);
+            }
+        }
+    }
+
+    fn handle_fault(&self, kind: FaultKind, message: &str) -> Result<(), Outcome> {
+        let status = match kind {
+            FaultKind::Transient => {
+                warn!("AI {}: the AI server reports: {message}", self.id());
+                return Ok(());
+            }
+            FaultKind::Authentication => Status::AuthFail,
+            FaultKind::Expired => Status::Lost,
+            _ if self.ready => Status::Error,
+            _ => Status::ConnFail,
+        };
+        Err(Outcome::new(status, format!("the AI server reports: {message}")))
+    }
+
+    fn id(&self) -> &str {
+        &self.end.shared().info.id
+    }
+}

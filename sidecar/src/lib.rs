@@ -1,0 +1,31 @@
+//! The sidecar of res_ai_bridge: everything a call to a voice AI needs that is not Asterisk.
+//!
+//! ```text
+//!  channel thread (Asterisk's)          sidecar thread (tokio)
+//!  ChannelEnd ◄── rings, events ──► TaskEnd ─► Call ─► Dialect ─► Transport ─► WebSocket
+//! ```
+//!
+//! [`Sidecar`] owns the threads and the table of sessions. A call begins with [`Sidecar::begin`], which answers with
+//! the channel thread's [`ChannelEnd`](link::ChannelEnd); it ends when that is dropped or when an
+//! [`Outcome`] comes out of it. No Asterisk type appears here: the whole crate runs and is
+//! tested without a telephone exchange.
+
+#![forbid(unsafe_code)]
+
+mod agent_line;
+mod call;
+pub mod link;
+pub mod options;
+mod outcome;
+mod runtime;
+pub mod settings;
+mod stats;
+mod tools;
+mod transport;
+
+pub use outcome::{Outcome, Status};
+pub use runtime::{CallPlan, LimitReached, Sidecar, SidecarConfig};
+pub use stats::{CallStats, SessionInfo};
+
+/// `tracing` target of events that show what was said; they belong to a higher verbosity than the rest.
+pub const TRANSCRIPT: &str = "ai_transcript";

@@ -1,0 +1,256 @@
+//! What connects a channel thread with the task of its call.
+//!
+//! ```text
+//!  channel thread                               sidecar task
+//!  ChannelEnd.caller   ══ sample ring ══►  TaskEnd.caller
+//!  ChannelEnd.playout  ◄══ sample ring ══  AgentFeed   
+//!  ChannelEnd::tell    ── CallerEvent ──►  TaskEnd::next_event      bounded, try_send
+//!  ChannelEnd::told    ◄─ Command ───────  TaskEnd::command         bounded, try_recv
+//!  ChannelEnd::wake    ── waker ────────►  TaskEnd::woken
+//!  doorbell (eventfd)  ◄─ one write ─────  TaskEnd::ring
+//! ```
+//!
+//! Everything the channel thread calls here is wait-free for it. The one thing beyond its own memory that it touches
+//! is tokio's run queue, when a wake-up puts the task there.
+
+use std::fs::File;
+use std::io::Write as _;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::Poll;
+use std::time::{Duration, Instant};
+
+use ai_media::Format;
+use ai_media::playout::Playout;
+use ai_media::ring::{AgentFeed, CallerFeed, CallerTap, agent_ring, caller_ring};
+use atomic_waker::AtomicWaker;
+use crossbeam_channel::{Receiver, Sender, TryRecvError, bounded};
+use tokio::task::JoinHandle;
+
+use crate::stats::SessionInfo;
+use crate::{Outcome, Status};
+
+/// Caller audio the ring holds while the sidecar is late or the AI still connecting. [ms]
+const CALLER_RING_MS: u64 = 2000;
+/// Agent audio the ring holds ahead of playout. [ms]
+const AGENT_RING_MS: u64 = 400;
+/// Events that may wait for the sidecar; digits beyond are dropped.
+const EVENTS: usize = 64;
+/// Commands that may wait for the channel thread; a call sees two in its life.
+const COMMANDS: usize = 4;
+
+/// Something that happened on the line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CallerEvent {
+    /// The caller pressed a key.
+    Digit(char),
+    /// The agent's voice broke the silence at this moment.
+    AgentAudible(Instant),
+    /// The agent's voice gave way to silence at this moment.
+    AgentSilent(Instant),
+}
+
+/// Something the channel thread has to do.
+#[derive(Debug)]
+pub enum Command {
+    /// The AI is ready: answer the call if that was waiting for it.
+    Connected,
+    /// The conversation is over.
+    End(Outcome),
+}
+
+/// Wakes a channel thread that sleeps in the telephone exchange's own wait. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Doorbell(Arc<File>);
+
+impl Doorbell {
+    /// A doorbell on `file`: an eventfd, or anything that becomes readable when 8 bytes are written to it.
+    pub fn new(file: File) -> Self {
+        Self(Arc::new(file))
+    }
+
+    /// The file to wait on.
+    pub fn file(&self) -> &File {
+        &self.0
+    }
+
+    /// Rings. A bell that rings already stays so.
+    pub fn ring(&self) {
+        // The only error of a non-blocking eventfd is EAGAIN: its counter is full, so it is ringing.
+        let _ = (&*self.0).write(&1u64.to_ne_bytes());
+    }
+}
+
+/// What both ends, and those who look at the session from outside, share.
+pub(crate) struct Shared {
+    pub(crate) info: SessionInfo,
+    waker: AtomicWaker,
+    woken: AtomicBool,
+    closed: AtomicBool,
+    stop: AtomicBool,
+    doorbell: Doorbell,
+}
+
+impl Shared {
+    /// Ends the session from outside, whatever the sidecar does.
+    pub(crate) fn stop(&self) {
+        self.stop.store(true, Ordering::Release);
+        self.doorbell.ring();
+    }
+}
+
+/// Makes the two ends of a call, and the feed of its agent ring. `format` is what the channel reads and writes.
+pub(crate) fn link(
+    info: SessionInfo,
+    doorbell: Doorbell,
+    format: Format,
+    preroll: Duration,
+) -> (ChannelEnd, TaskEnd, AgentFeed) {
+    let (caller_feed, caller_tap) = caller_ring(format.bytes_in_ms(CALLER_RING_MS));
+    let (agent_feed, agent_sink) = agent_ring(format.bytes_in_ms(AGENT_RING_MS));
+    let (event_sender, event_receiver) = bounded(EVENTS);
+    let (command_sender, command_receiver) = bounded(COMMANDS);
+    let playout = Playout::new(agent_sink, format, preroll, info.started);
+    let shared = Arc::new(Shared {
+        info,
+        waker: AtomicWaker::new(),
+        woken: AtomicBool::new(false),
+        closed: AtomicBool::new(false),
+        stop: AtomicBool::new(false),
+        doorbell,
+    });
+    let channel = ChannelEnd {
+        caller: caller_feed,
+        playout,
+        events: event_sender,
+        commands: command_receiver,
+        wake: WakeOnDrop(shared.clone()),
+        task: None,
+    };
+    let task = TaskEnd { caller: caller_tap, events: event_receiver, commands: command_sender, shared };
+    (channel, task, agent_feed)
+}
+
+/// The channel thread's end. Dropping it tells the task that the call is gone.
+pub struct ChannelEnd {
+    /// Takes what the caller says.
+    pub caller: CallerFeed,
+    /// Gives what the caller hears.
+    pub playout: Playout,
+    events: Sender<CallerEvent>,
+    commands: Receiver<Command>,
+    wake: WakeOnDrop,
+    /// Held so that a waker used on the channel thread is never the last owner of the task, which would free it there.
+    pub(crate) task: Option<JoinHandle<()>>,
+}
+
+struct WakeOnDrop(Arc<Shared>);
+
+impl WakeOnDrop {
+    fn wake(&self) {
+        self.0.woken.store(true, Ordering::Release);
+        self.0.waker.wake();
+    }
+}
+
+impl Drop for WakeOnDrop {
+    fn drop(&mut self) {
+        self.0.closed.store(true, Ordering::Release);
+        self.wake();
+    }
+}
+
+impl ChannelEnd {
+    /// Wakes the call's task, for example because caller audio is waiting.
+    ///
+    /// # Realtime
+    /// Wait-free but for tokio's run queue. No allocation.
+    pub fn wake(&self) {
+        self.wake.wake();
+    }
+
+    /// Reports `event` and wakes the task; answers whether there was room.
+    ///
+    /// # Realtime
+    /// As [`ChannelEnd::wake`].
+    pub fn tell(&self, event: CallerEvent) -> bool {
+        let told = self.events.try_send(event).is_ok();
+        self.wake();
+        told
+    }
+
+    /// The next thing to do, if any. When the task is gone without a word, an end that says so.
+    ///
+    /// # Realtime
+    /// Wait-free; no allocation until the conversation is over.
+    pub fn told(&self) -> Option<Command> {
+        if self.wake.0.stop.load(Ordering::Acquire) {
+            return Some(Command::End(Outcome::new(Status::Stopped, "the session was stopped from outside")));
+        }
+        match self.commands.try_recv() {
+            Ok(command) => Some(command),
+            Err(TryRecvError::Empty) => None,
+            Err(TryRecvError::Disconnected) => {
+                Some(Command::End(Outcome::new(Status::Error, "the call's task ended unexpectedly")))
+            }
+        }
+    }
+
+    /// The session as others see it.
+    pub fn info(&self) -> &SessionInfo {
+        &self.wake.0.info
+    }
+}
+
+/// The task's end.
+pub(crate) struct TaskEnd {
+    pub(crate) caller: CallerTap,
+    events: Receiver<CallerEvent>,
+    commands: Sender<Command>,
+    shared: Arc<Shared>,
+}
+
+impl TaskEnd {
+    /// Waits until the channel thread wakes the task.
+    pub(crate) async fn woken(&mut self) {
+        std::future::poll_fn(|context| {
+            self.shared.waker.register(context.waker());
+            if self.shared.woken.swap(false, Ordering::AcqRel) { Poll::Ready(()) } else { Poll::Pending }
+        })
+        .await;
+    }
+
+    /// The next event from the line, if there is one now.
+    pub(crate) fn next_event(&self) -> Option<CallerEvent> {
+        self.events.try_recv().ok()
+    }
+
+    /// True when the channel end is gone: nobody listens any more.
+    pub(crate) fn is_gone(&self) -> bool {
+        self.shared.closed.load(Ordering::Acquire)
+    }
+
+    /// Waits until the channel end is gone, for work that must not outlive the call.
+    pub(crate) async fn gone(&mut self) {
+        while !self.is_gone() {
+            self.woken().await;
+        }
+    }
+
+    /// Gives the channel thread something to do and wakes it.
+    pub(crate) fn command(&self, command: Command) {
+        // Room is never short: a call sees `Connected` and `End` at most. Gone is gone.
+        let _ = self.commands.try_send(command);
+        self.ring();
+    }
+
+    /// Wakes the channel thread, for example because audio was flushed.
+    pub(crate) fn ring(&self) {
+        self.shared.doorbell.ring();
+    }
+
+    /// What is shared with those who look at the session from outside.
+    pub(crate) fn shared(&self) -> &Arc<Shared> {
+        &self.shared
+    }
+}

@@ -1,0 +1,92 @@
+//! How a conversation ended.
+
+use std::fmt;
+
+/// The value of the channel variable `AISTATUS`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Status {
+    /// The caller hung up.
+    Hangup,
+    /// The agent or the server ended the conversation.
+    Complete,
+    /// The agent handed the caller over; `AITRANSFER` says where to.
+    Transfer,
+    /// The caller pressed one of the digits of option `d`; `AIDIGIT` says which.
+    Dtmf,
+    /// The longest allowed time was over.
+    Timeout,
+    /// Nobody said a word for the time of option `i`.
+    Idle,
+    /// Somebody ended it from outside: CLI, unload or shutdown.
+    Stopped,
+    /// Too many sessions were up already.
+    Limit,
+    /// There is no profile of that name.
+    NoProfile,
+    /// The AI could not be reached or did not set up the session.
+    ConnFail,
+    /// The AI did not accept the account.
+    AuthFail,
+    /// The connection was lost in mid-call.
+    Lost,
+    /// Something else went wrong; `AIREASON` says what.
+    Error,
+}
+
+impl Status {
+    /// The word the dialplan sees.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Hangup => "HANGUP",
+            Self::Complete => "COMPLETE",
+            Self::Transfer => "TRANSFER",
+            Self::Dtmf => "DTMF",
+            Self::Timeout => "TIMEOUT",
+            Self::Idle => "IDLE",
+            Self::Stopped => "STOPPED",
+            Self::Limit => "LIMIT",
+            Self::NoProfile => "NOPROFILE",
+            Self::ConnFail => "CONNFAIL",
+            Self::AuthFail => "AUTHFAIL",
+            Self::Lost => "LOST",
+            Self::Error => "ERROR",
+        }
+    }
+}
+
+impl fmt::Display for Status {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// How a conversation ended, as the dialplan learns it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Outcome {
+    /// `AISTATUS`.
+    pub status: Status,
+    /// `AIREASON`: a sentence for a person. Contains no secret.
+    pub reason: String,
+    /// `AITRANSFER`: `exten` or `exten@context`.
+    pub transfer: Option<String>,
+    /// `AIDIGIT`.
+    pub digit: Option<char>,
+}
+
+impl Outcome {
+    /// An end of kind `status`, explained by `reason`.
+    pub fn new(status: Status, reason: impl Into<String>) -> Self {
+        Self { status, reason: reason.into(), transfer: None, digit: None }
+    }
+
+    /// The caller pressed the end digit `digit`.
+    pub fn digit(digit: char) -> Self {
+        Self { digit: Some(digit), ..Self::new(Status::Dtmf, format!("the caller pressed {digit}")) }
+    }
+
+    /// The agent sent the caller to `target`, `exten[@context]`.
+    pub fn transfer(target: String) -> Self {
+        let reason = format!("the agent transferred the caller to {target}");
+        Self { transfer: Some(target), ..Self::new(Status::Transfer, reason) }
+    }
+}

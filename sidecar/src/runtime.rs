@@ -1,0 +1,237 @@
+//! The sidecar's threads and its table of sessions.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use ai_dialect::Dialect;
+use ai_media::transcode::Transcoder;
+use ai_media::{Encoding, Format};
+use tokio::runtime::{Handle, Runtime};
+
+use crate::call::Call;
+use crate::link::{ChannelEnd, Doorbell, Shared, link};
+use crate::options::CallOptions;
+use crate::settings::Profile;
+use crate::stats::{CallStats, SessionInfo};
+
+/// What the sidecar needs to know before it starts.
+#[derive(Debug, Clone, Copy)]
+pub struct SidecarConfig {
+    /// Threads; 0: one for every two cores, at least one.
+    pub workers: usize,
+    /// Called on every new thread before it does anything.
+    pub on_thread_start: fn(),
+    /// Called on every thread before it ends.
+    pub on_thread_stop: fn(),
+}
+
+/// The sidecar: threads, and the sessions that run on them.
+pub struct Sidecar {
+    runtime: Mutex<Option<Runtime>>,
+    handle: Handle,
+    workers: usize,
+    sessions: Arc<Sessions>,
+}
+
+/// `max_sessions` are up already.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("{limit} sessions are up, and max_sessions allows no more")]
+pub struct LimitReached {
+    /// The limit.
+    pub limit: usize,
+}
+
+/// A call that is about to begin.
+pub struct CallPlan {
+    profile: Arc<Profile>,
+    dialect: Box<dyn Dialect>,
+    phone: Format,
+}
+
+impl CallPlan {
+    /// Plans a call of `profile` with `options` for a phone that speaks `phone`.
+    pub fn new(profile: &Arc<Profile>, options: &CallOptions, phone: Format) -> Option<Self> {
+        let mut profile = profile.clone();
+        if let Some(idle_timeout) = options.idle_timeout {
+            Arc::make_mut(&mut profile).idle_timeout = idle_timeout;
+        }
+        let dialect = ai_dialect::create(&profile.dialect, profile.session(options), phone)?;
+        Some(Self { profile, dialect, phone })
+    }
+
+    /// The format the channel should read and write: the AI's own law where it speaks G.711, so that bytes pass
+    /// untouched, and otherwise linear at the phone's rate.
+    pub fn channel_format(&self) -> Format {
+        let wire = self.dialect.caller_format();
+        match wire.encoding {
+            Encoding::Alaw | Encoding::Ulaw if wire == self.dialect.agent_format() => wire,
+            _ => Format::slin(self.phone.rate_hz),
+        }
+    }
+}
+
+impl Sidecar {
+    /// Starts the threads.
+    ///
+    /// # Errors
+    /// When the system gives no more threads or file descriptors.
+    pub fn start(config: SidecarConfig) -> io::Result<Self> {
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        let workers = if config.workers == 0 { (cores / 2).max(1) } else { config.workers };
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(workers)
+            .thread_name("ai_sidecar")
+            .on_thread_start(config.on_thread_start)
+            .on_thread_stop(config.on_thread_stop)
+            .enable_io()
+            .enable_time()
+            .build()?;
+        Ok(Self {
+            handle: runtime.handle().clone(),
+            runtime: Mutex::new(Some(runtime)),
+            workers,
+            sessions: Arc::default(),
+        })
+    }
+
+    /// Threads that run calls.
+    pub fn workers(&self) -> usize {
+        self.workers
+    }
+
+    /// Begins the call `plan` on `channel`, which reads and writes `format` and waits on `doorbell`.
+    ///
+    /// # Errors
+    /// When `max_sessions` (0: no limit) are up already.
+    pub fn begin(
+        &self,
+        plan: CallPlan,
+        channel: String,
+        format: Format,
+        doorbell: Doorbell,
+        max_sessions: usize,
+    ) -> Result<ChannelEnd, LimitReached> {
+        let seat = Seat::take(&self.sessions, max_sessions)?;
+        let info = SessionInfo {
+            id: self.sessions.next_id(),
+            profile: plan.profile.name.clone(),
+            channel,
+            started: Instant::now(),
+            stats: CallStats::default(),
+        };
+        let (mut channel_end, task_end, feed) = link(info, doorbell, format, plan.profile.playout_target);
+        let shared = task_end.shared().clone();
+        let caller = transcoder(format, plan.dialect.caller_format());
+        let agent = transcoder(plan.dialect.agent_format(), format);
+        let call = Call::new(task_end, plan.profile, plan.dialect, caller, agent, feed);
+        let task = self.handle.spawn(async move {
+            let listing = seat.list(shared);
+            call.run(move || drop(listing)).await;
+        });
+        channel_end.task = Some(task);
+        Ok(channel_end)
+    }
+
+    /// Looks at every session that is up, oldest first.
+    pub fn for_each_session(&self, mut look: impl FnMut(&SessionInfo)) {
+        self.sessions.table().values().for_each(|shared| look(&shared.info));
+    }
+
+    /// Ends the session `id`; false if there is none.
+    pub fn stop(&self, id: &str) -> bool {
+        let found = self.sessions.table().get(id).cloned();
+        found.inspect(|shared| shared.stop()).is_some()
+    }
+
+    /// Ends every session; answers how many there were.
+    pub fn stop_all(&self) -> usize {
+        let all: Vec<_> = self.sessions.table().values().cloned().collect();
+        all.iter().for_each(|shared| shared.stop());
+        all.len()
+    }
+
+    /// Sessions that are up or about to be.
+    pub fn sessions(&self) -> usize {
+        self.sessions.seats.load(Ordering::Acquire)
+    }
+
+    /// Ends every session and then the threads. Waits at most `patience` for either.
+    pub fn shut_down(&self, patience: Duration) {
+        let deadline = Instant::now() + patience;
+        while self.stop_all() > 0 && Instant::now() < deadline {
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        let runtime = self.runtime.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(runtime) = runtime {
+            runtime.shutdown_timeout(patience);
+        }
+    }
+}
+
+fn transcoder(from: Format, to: Format) -> Transcoder {
+    match Transcoder::new(from, to) {
+        Ok(transcoder) => transcoder,
+        Err(error) => unreachable!("rates of the channel and of the dialect are not zero: {error}"),
+    }
+}
+
+#[derive(Default)]
+struct Sessions {
+    table: Mutex<BTreeMap<String, Arc<Shared>>>,
+    seats: AtomicUsize,
+    made: AtomicU64,
+}
+
+impl Sessions {
+    fn table(&self) -> MutexGuard<'_, BTreeMap<String, Arc<Shared>>> {
+        // Every operation on the table is one map call: a panic elsewhere leaves it whole.
+        self.table.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// An id that no other session has, not even after a restart: seconds and a count.
+    fn next_id(&self) -> String {
+        let seconds = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+        format!("{seconds:x}.{:04}", self.made.fetch_add(1, Ordering::Relaxed) + 1)
+    }
+}
+
+/// A place among the sessions, given back when dropped.
+struct Seat(Arc<Sessions>);
+
+impl Seat {
+    fn take(sessions: &Arc<Sessions>, limit: usize) -> Result<Self, LimitReached> {
+        let free = |seats| (limit == 0 || seats < limit).then_some(seats + 1);
+        match sessions.seats.fetch_update(Ordering::AcqRel, Ordering::Acquire, free) {
+            Ok(_) => Ok(Self(sessions.clone())),
+            Err(_) => Err(LimitReached { limit }),
+        }
+    }
+
+    /// Shows the session in the table.
+    fn list(self, shared: Arc<Shared>) -> Listing {
+        let id = shared.info.id.clone();
+        self.0.table().insert(id.clone(), shared);
+        Listing { id, seat: self }
+    }
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        self.0.seats.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+/// A line in the table of sessions, removed when dropped.
+struct Listing {
+    id: String,
+    seat: Seat,
+}
+
+impl Drop for Listing {
+    fn drop(&mut self) {
+        self.seat.0.table().remove(&self.id);
+    }
+}

@@ -1,0 +1,116 @@
+//! `ai_bridge.conf`: from lines to settings.
+//!
+//! The telephone exchange reads the file (templates, includes, variables); this module turns the resulting
+//! [`RawSection`]s into [`Settings`], all or nothing. Everything that is wrong is reported at once, each with file,
+//! line, key and what is allowed.
+
+mod keys;
+mod profile;
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+
+pub use profile::Profile;
+
+/// One section as it stands in the file.
+#[derive(Debug, Clone, Default)]
+pub struct RawSection {
+    /// Its name, without brackets.
+    pub name: String,
+    /// Its lines, in order.
+    pub entries: Vec<RawEntry>,
+}
+
+/// One `key = value` line.
+#[derive(Clone)]
+pub struct RawEntry {
+    /// The file it stands in.
+    pub file: String,
+    /// Its line, from 1.
+    pub line: u32,
+    /// The key.
+    pub key: String,
+    /// The value, variables already expanded; possibly a secret.
+    pub value: String,
+}
+
+impl fmt::Debug for RawEntry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{} {}", self.file, self.line, self.key)
+    }
+}
+
+/// The whole configuration. Immutable: a reload makes a new one, running calls keep theirs.
+#[derive(Debug, Default)]
+pub struct Settings {
+    /// Section `[general]`.
+    pub general: General,
+    /// All other sections, by name.
+    pub profiles: BTreeMap<String, Arc<Profile>>,
+}
+
+/// Section `[general]`.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct General {
+    /// Profile of calls that name none; empty: there is none.
+    pub default_profile: String,
+    /// Sidecar threads; 0: one for every two cores.
+    pub workers: usize,
+    /// Most sessions at once; 0: no limit.
+    pub max_sessions: usize,
+}
+
+/// One thing that is wrong with the configuration.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{place}: [{section}] {problem}")]
+pub struct SettingsError {
+    /// File and line, or only the file.
+    pub place: String,
+    /// The section.
+    pub section: String,
+    /// What is wrong and what is allowed. Never the value of a secret.
+    pub problem: String,
+}
+
+impl Settings {
+    /// Makes settings out of `sections`. Relative file names in them are resolved against `config_dir`.
+    ///
+    /// # Errors
+    /// Everything that is wrong.
+    pub fn parse(sections: &[RawSection], config_dir: &std::path::Path) -> Result<Self, Vec<SettingsError>> {
+        let mut settings = Self::default();
+        let mut errors = Vec::new();
+        for section in sections {
+            if section.name == "general" {
+                keys::apply(section, keys::GENERAL, &mut settings.general, &mut errors);
+            } else if let Some(profile) = Profile::parse(section, config_dir, &mut errors) {
+                settings.profiles.insert(section.name.clone(), Arc::new(profile));
+            }
+        }
+        settings.check_default(sections, &mut errors);
+        if errors.is_empty() { Ok(settings) } else { Err(errors) }
+    }
+
+    /// The profile called `name`, or the default one.
+    pub fn profile(&self, name: Option<&str>) -> Option<&Arc<Profile>> {
+        self.profiles.get(name.unwrap_or(&self.general.default_profile))
+    }
+
+    fn check_default(&self, sections: &[RawSection], errors: &mut Vec<SettingsError>) {
+        let default = &self.general.default_profile;
+        if default.is_empty() || sections.iter().any(|section| &section.name == default) {
+            return;
+        }
+        let general = sections.iter().filter(|section| section.name == "general");
+        let entry = general.flat_map(|section| &section.entries).rfind(|entry| entry.key == "default_profile");
+        if let Some(entry) = entry {
+            let names: Vec<_> = self.profiles.keys().map(String::as_str).collect();
+            let problem = format!("default_profile: there is no section [{default}]; there are {}", names.join(", "));
+            errors.push(keys::error(entry, "general", problem));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

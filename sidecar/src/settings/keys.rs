@@ -1,0 +1,84 @@
+//! Keys and their values: one table a section kind, one function a kind of value.
+
+use super::{General, RawEntry, RawSection, SettingsError};
+
+/// A key: its name and what sets it. The setter answers what is wrong, in words that follow "key = value: ".
+pub(super) type Key<T> = (&'static str, fn(&mut T, &str) -> Result<(), String>);
+
+/// Keys of `[general]`.
+pub(super) const GENERAL: &[Key<General>] = &[
+    ("default_profile", |general, value| set(&mut general.default_profile, Ok(value.to_owned()))),
+    ("workers", |general, value| set(&mut general.workers, number(value, 0, 64))),
+    ("max_sessions", |general, value| set(&mut general.max_sessions, number(value, 0, 100_000))),
+];
+
+/// Applies every line of `section` to `target` by the table `keys`. An empty value leaves the default.
+pub(super) fn apply<T>(section: &RawSection, keys: &[Key<T>], target: &mut T, errors: &mut Vec<SettingsError>) {
+    for entry in &section.entries {
+        let problem = match keys.iter().find(|(name, _)| *name == entry.key) {
+            None => Some(unknown(&entry.key, keys)),
+            Some(_) if entry.value.is_empty() => None,
+            Some((name, set)) => set(target, &entry.value).err().map(|problem| format!("{name}: {problem}")),
+        };
+        errors.extend(problem.map(|problem| error(entry, &section.name, problem)));
+    }
+}
+
+/// An error at the line of `entry`.
+pub(super) fn error(entry: &RawEntry, section: &str, problem: String) -> SettingsError {
+    SettingsError { place: format!("{}:{}", entry.file, entry.line), section: section.to_owned(), problem }
+}
+
+fn unknown<T>(key: &str, keys: &[Key<T>]) -> String {
+    let nearest = keys.iter().map(|(name, _)| (strsim::damerau_levenshtein(key, name), *name)).min();
+    match nearest {
+        Some((distance, name)) if distance <= 3 => format!("unknown key '{key}'; did you mean '{name}'?"),
+        _ => {
+            let known: Vec<_> = keys.iter().map(|(name, _)| *name).collect();
+            format!("unknown key '{key}'; known are {}", known.join(", "))
+        }
+    }
+}
+
+/// Stores a parsed value.
+pub(super) fn set<T>(target: &mut T, value: Result<T, String>) -> Result<(), String> {
+    *target = value?;
+    Ok(())
+}
+
+/// A whole number from `least` to `most`.
+pub(super) fn number<T: Copy + std::str::FromStr + PartialOrd + std::fmt::Display>(
+    text: &str,
+    least: T,
+    most: T,
+) -> Result<T, String> {
+    let parsed = text.parse().ok().filter(|value| (least..=most).contains(value));
+    parsed.ok_or_else(|| format!("'{text}' is not a number from {least} to {most}"))
+}
+
+/// Asterisk's words for yes and no.
+pub(super) fn boolean(text: &str) -> Result<bool, String> {
+    match text.to_ascii_lowercase().as_str() {
+        "yes" | "true" | "on" | "1" | "y" | "t" => Ok(true),
+        "no" | "false" | "off" | "0" | "n" | "f" => Ok(false),
+        _ => Err(format!("'{text}' is neither yes nor no")),
+    }
+}
+
+/// One word of a list.
+pub(super) fn word<T: Copy>(text: &str, words: &[(&str, T)]) -> Result<T, String> {
+    let found = words.iter().find(|(word, _)| *word == text).map(|(_, value)| *value);
+    found.ok_or_else(|| {
+        let allowed: Vec<_> = words.iter().map(|(word, _)| *word).collect();
+        format!("'{text}' is none of {}", allowed.join(", "))
+    })
+}
+
+/// `name<separator>value`. The value is not repeated in the error: it may be a secret.
+pub(super) fn pair(text: &str, separator: char) -> Result<(String, String), String> {
+    let split = text.split_once(separator).map(|(name, value)| (name.trim(), value.trim()));
+    match split {
+        Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
+        _ => Err(format!("expected 'name{separator} value'")),
+    }
+}

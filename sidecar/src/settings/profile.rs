@@ -1,0 +1,315 @@
+//! A profile: how conversations of one kind are held.
+
+use std::fs;
+use std::path::Path;
+use std::time::Duration;
+
+use ai_dialect::{ApiVersion, AudioChoice, Secret, Session, TurnDetection};
+use native_tls::{Certificate, TlsConnector};
+
+use super::keys::{self, Key, boolean, number, pair, set, word};
+use super::{RawSection, SettingsError};
+use crate::options::CallOptions;
+use crate::tools;
+
+/// A profile: how conversations of one kind are held. A section of `ai_bridge.conf` other than `[general]`.
+#[derive(Debug, Clone)]
+pub struct Profile {
+    /// Name of the section.
+    pub name: String,
+    /// Name of the dialect, one of [`ai_dialect::NAMES`].
+    pub dialect: String,
+    /// What the provider is told, before the call's own options.
+    pub session: Session,
+    /// Agent audio that must have arrived before a turn starts to be heard.
+    pub playout_target: Duration,
+    /// More queued agent audio than this ends the turn.
+    pub playout_max: Duration,
+    /// The AI must be ready within this.
+    pub connect_timeout: Duration,
+    /// Longest conversation; zero: no limit.
+    pub max_duration: Duration,
+    /// End after that long without a word; zero: never.
+    pub idle_timeout: Duration,
+    /// Variables for the agent.
+    pub variables: Vec<(String, String)>,
+    /// Contexts the agent may transfer to; empty: it may not.
+    pub transfer_contexts: Vec<String>,
+    /// The TLS client, with the trust this profile gives.
+    pub tls: TlsConnector,
+    tls_ca_file: String,
+    tls_verify: bool,
+    instructions_file: String,
+}
+
+/// Longest text of instructions. [bytes]
+const INSTRUCTIONS_MAX: u64 = 256 * 1024;
+
+const KEYS: &[Key<Profile>] = &[
+    ("type", |_, value| word(value, &[("agent", ())])),
+    ("dialect", |profile, value| {
+        let known: Vec<_> = ai_dialect::NAMES.iter().map(|name| (*name, *name)).collect();
+        set(&mut profile.dialect, word(value, &known).map(str::to_owned))
+    }),
+    ("url", |profile, value| set(&mut profile.session.url, url(value))),
+    ("model", |profile, value| text(&mut profile.session.model, value)),
+    ("api_key", |profile, value| set(&mut profile.session.api_key, Ok(Secret::new(value)))),
+    ("api_version", |profile, value| {
+        set(&mut profile.session.api_version, word(value, &[("ga", ApiVersion::Ga), ("beta", ApiVersion::Beta)]))
+    }),
+    ("voice", |profile, value| text(&mut profile.session.voice, value)),
+    ("language", |profile, value| text(&mut profile.session.language, value)),
+    ("instructions", |profile, value| text(&mut profile.session.instructions, value)),
+    ("instructions_file", |profile, value| text(&mut profile.instructions_file, value)),
+    ("greeting", |profile, value| text(&mut profile.session.greeting, value)),
+    ("audio", |profile, value| {
+        const ALL: &[AudioChoice] = &[
+            AudioChoice::Auto,
+            AudioChoice::Ulaw,
+            AudioChoice::Alaw,
+            AudioChoice::Pcm8,
+            AudioChoice::Pcm16,
+            AudioChoice::Pcm24,
+        ];
+        let words: Vec<_> = ALL.iter().map(|choice| (choice.name(), *choice)).collect();
+        set(&mut profile.session.audio, word(value, &words))
+    }),
+    ("transcription_model", |profile, value| text(&mut profile.session.transcription_model, value)),
+    ("turn_detection", |profile, value| {
+        let words = [
+            ("server_vad", TurnDetection::ServerVad),
+            ("semantic_vad", TurnDetection::SemanticVad),
+            ("none", TurnDetection::None),
+        ];
+        set(&mut profile.session.turn_detection, word(value, &words))
+    }),
+    ("vad_threshold", |profile, value| set(&mut profile.session.vad_threshold, number(value, 0.0, 1.0))),
+    ("vad_prefix_padding_ms", |profile, value| {
+        set(&mut profile.session.vad_prefix_padding_ms, number(value, 0, 10_000))
+    }),
+    ("vad_silence_ms", |profile, value| set(&mut profile.session.vad_silence_ms, number(value, 0, 10_000))),
+    ("create_response", |profile, value| set(&mut profile.session.create_response, boolean(value))),
+    ("interrupt_response", |profile, value| set(&mut profile.session.interrupt_response, boolean(value))),
+    ("playout_target_ms", |profile, value| set(&mut profile.playout_target, millis(value, 0, 400))),
+    ("playout_max_s", |profile, value| set(&mut profile.playout_max, seconds(value, 1, 3600))),
+    ("connect_timeout_ms", |profile, value| set(&mut profile.connect_timeout, millis(value, 100, 60_000))),
+    ("max_duration_s", |profile, value| set(&mut profile.max_duration, seconds(value, 0, 86_400))),
+    ("idle_timeout_s", |profile, value| set(&mut profile.idle_timeout, seconds(value, 0, 86_400))),
+    ("header", |profile, value| {
+        let (name, value) = pair(value, ':')?;
+        profile.session.headers.push((name, Secret::new(value)));
+        Ok(())
+    }),
+    ("variable", |profile, value| {
+        profile.variables.push(pair(value, '=')?);
+        Ok(())
+    }),
+    ("transfer_context", |profile, value| {
+        profile.transfer_contexts.push(value.to_owned());
+        Ok(())
+    }),
+    ("tls_ca_file", |profile, value| text(&mut profile.tls_ca_file, value)),
+    ("tls_verify", |profile, value| set(&mut profile.tls_verify, boolean(value))),
+];
+
+impl Profile {
+    /// The profile in `section`; what is wrong goes to `errors`.
+    pub(super) fn parse(section: &RawSection, config_dir: &Path, errors: &mut Vec<SettingsError>) -> Option<Self> {
+        let before = errors.len();
+        let tls = TlsConnector::new().map_err(|error| format!("the TLS library does not start: {error}"));
+        let mut profile = match tls {
+            Ok(tls) => Self::with_defaults(&section.name, tls),
+            Err(problem) => {
+                errors.push(whole(section, problem));
+                return None;
+            }
+        };
+        keys::apply(section, KEYS, &mut profile, errors);
+        for check in [Self::check_required, Self::check_audio] {
+            if let Err((key, problem)) = check(&profile) {
+                errors.push(at(section, key, problem));
+            }
+        }
+        for load in [Self::load_instructions, Self::load_tls] {
+            if let Err((key, problem)) = load(&mut profile, config_dir) {
+                errors.push(at(section, key, problem));
+            }
+        }
+        (errors.len() == before).then_some(profile)
+    }
+
+    fn with_defaults(name: &str, tls: TlsConnector) -> Self {
+        Self {
+            name: name.to_owned(),
+            dialect: "openai".to_owned(),
+            session: Session {
+                url: String::new(),
+                model: String::new(),
+                api_key: Secret::default(),
+                api_version: ApiVersion::Ga,
+                voice: String::new(),
+                language: String::new(),
+                instructions: String::new(),
+                greeting: String::new(),
+                audio: AudioChoice::Auto,
+                transcription_model: String::new(),
+                turn_detection: TurnDetection::ServerVad,
+                vad_threshold: 0.3,
+                vad_prefix_padding_ms: 300,
+                vad_silence_ms: 200,
+                create_response: true,
+                interrupt_response: true,
+                headers: Vec::new(),
+                tools: Vec::new(),
+            },
+            playout_target: Duration::from_millis(40),
+            playout_max: Duration::from_secs(120),
+            connect_timeout: Duration::from_millis(5000),
+            max_duration: Duration::ZERO,
+            idle_timeout: Duration::ZERO,
+            variables: Vec::new(),
+            transfer_contexts: Vec::new(),
+            tls,
+            tls_ca_file: String::new(),
+            tls_verify: true,
+            instructions_file: String::new(),
+        }
+    }
+
+    /// What the provider is told in a call with `options`.
+    pub fn session(&self, options: &CallOptions) -> Session {
+        let mut session = self.session.clone();
+        let overrides = [
+            (&mut session.url, &options.url),
+            (&mut session.model, &options.model),
+            (&mut session.voice, &options.voice),
+            (&mut session.language, &options.language),
+            (&mut session.instructions, &options.instructions),
+            (&mut session.greeting, &options.greeting),
+        ];
+        for (setting, value) in overrides {
+            if let Some(value) = value {
+                setting.clone_from(value);
+            }
+        }
+        let extra = options.headers.iter().map(|(name, value)| (name.clone(), Secret::new(value)));
+        session.headers.extend(extra);
+        let variables: Vec<_> = self.variables.iter().chain(&options.variables).collect();
+        session.instructions = fill_in(&session.instructions, &variables);
+        session.greeting = fill_in(&session.greeting, &variables);
+        session.tools = tools::declared(self);
+        session
+    }
+
+    fn check_required(&self) -> Result<(), (&'static str, String)> {
+        if self.session.url.is_empty() {
+            return Err(("url", "url: missing; give the provider's ws:// or wss:// address".to_owned()));
+        }
+        Ok(())
+    }
+
+    fn check_audio(&self) -> Result<(), (&'static str, String)> {
+        let choices = ai_dialect::audio_choices(&self.dialect);
+        if choices.contains(&self.session.audio) {
+            return Ok(());
+        }
+        let allowed: Vec<_> = choices.iter().map(|choice| choice.name()).collect();
+        let (audio, dialect) = (self.session.audio.name(), &self.dialect);
+        Err(("audio", format!("audio: dialect {dialect} has no '{audio}'; it has {}", allowed.join(", "))))
+    }
+
+    fn load_instructions(&mut self, config_dir: &Path) -> Result<(), (&'static str, String)> {
+        if self.instructions_file.is_empty() {
+            return Ok(());
+        }
+        let key = "instructions_file";
+        if !self.session.instructions.is_empty() {
+            return Err((key, format!("{key}: there is 'instructions' too; give one of the two")));
+        }
+        self.session.instructions = read_text(&config_dir.join(&self.instructions_file))
+            .map_err(|problem| (key, format!("{key}: {problem}")))?;
+        Ok(())
+    }
+
+    fn load_tls(&mut self, config_dir: &Path) -> Result<(), (&'static str, String)> {
+        let failed = |problem: String| ("tls_ca_file", format!("tls_ca_file: {problem}"));
+        let mut builder = TlsConnector::builder();
+        if !self.tls_ca_file.is_empty() {
+            let path = config_dir.join(&self.tls_ca_file);
+            let pem = read_text(&path).map_err(failed)?;
+            let certificates = Certificate::stack_from_pem(pem.as_bytes())
+                .ok()
+                .filter(|certificates| !certificates.is_empty())
+                .ok_or_else(|| failed(format!("{} holds no certificate in PEM form", path.display())))?;
+            for certificate in certificates {
+                builder.add_root_certificate(certificate);
+            }
+        }
+        builder.danger_accept_invalid_certs(!self.tls_verify);
+        builder.danger_accept_invalid_hostnames(!self.tls_verify);
+        self.tls = builder.build().map_err(|error| failed(format!("the TLS library refuses it: {error}")))?;
+        Ok(())
+    }
+}
+
+/// An error at the line of `key`, or of the section as a whole where the key is not set.
+fn at(section: &RawSection, key: &str, problem: String) -> SettingsError {
+    match section.entries.iter().rfind(|entry| entry.key == key) {
+        Some(entry) => keys::error(entry, &section.name, problem),
+        None => whole(section, problem),
+    }
+}
+
+fn whole(section: &RawSection, problem: String) -> SettingsError {
+    let place = match section.entries.first() {
+        Some(entry) => format!("{}:{}", entry.file, entry.line),
+        None => "ai_bridge.conf".to_owned(),
+    };
+    SettingsError { place, section: section.name.clone(), problem }
+}
+
+fn read_text(path: &Path) -> Result<String, String> {
+    let size = fs::metadata(path).map_err(|error| format!("{}: {error}", path.display()))?.len();
+    if size > INSTRUCTIONS_MAX {
+        return Err(format!("{} has {size} bytes; at most {INSTRUCTIONS_MAX} are allowed", path.display()));
+    }
+    fs::read_to_string(path).map_err(|error| format!("{}: {error}", path.display()))
+}
+
+/// Replaces every `{{name}}` by the last variable of that name; an unknown one becomes empty.
+fn fill_in(text: &str, variables: &[&(String, String)]) -> String {
+    let mut filled = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some((before, after)) = rest.split_once("{{") {
+        let Some((name, behind)) = after.split_once("}}") else { break };
+        filled.push_str(before);
+        let value = variables.iter().rfind(|(known, _)| known == name.trim());
+        filled.push_str(value.map_or("", |(_, value)| value));
+        rest = behind;
+    }
+    filled.push_str(rest);
+    filled
+}
+
+fn text(target: &mut String, value: &str) -> Result<(), String> {
+    set(target, Ok(value.to_owned()))
+}
+
+fn url(value: &str) -> Result<String, String> {
+    let valid = (value.starts_with("ws://") || value.starts_with("wss://"))
+        && value.parse::<tokio_tungstenite::tungstenite::http::Uri>().is_ok_and(|uri| uri.host().is_some());
+    // The URL itself may hold a key: it is not repeated.
+    if valid {
+        Ok(value.to_owned())
+    } else {
+        Err("expected an address like wss://host/path or ws://host:port".to_owned())
+    }
+}
+
+fn millis(value: &str, least: u64, most: u64) -> Result<Duration, String> {
+    number(value, least, most).map(Duration::from_millis)
+}
+
+fn seconds(value: &str, least: u64, most: u64) -> Result<Duration, String> {
+    number(value, least, most).map(Duration::from_secs)
+}

@@ -1,0 +1,102 @@
+use std::path::Path;
+
+use super::*;
+use crate::options::CallOptions;
+
+/// Sections out of text in the exchange's own format, enough of it for a test.
+fn sections(text: &str) -> Vec<RawSection> {
+    let mut sections: Vec<RawSection> = Vec::new();
+    for (index, line) in text.lines().enumerate() {
+        if let Some(name) = line.strip_prefix('[') {
+            sections.push(RawSection { name: name.trim_end_matches(']').to_owned(), entries: Vec::new() });
+        } else if let (Some((key, value)), Some(section)) = (line.split_once('='), sections.last_mut()) {
+            let (key, value) = (key.trim().to_owned(), value.trim().to_owned());
+            section.entries.push(RawEntry { file: "ai_bridge.conf".to_owned(), line: index as u32 + 1, key, value });
+        }
+    }
+    sections
+}
+
+fn parse(text: &str) -> Result<Settings, Vec<String>> {
+    Settings::parse(&sections(text), Path::new("/nonexistent"))
+        .map_err(|errors| errors.iter().map(SettingsError::to_string).collect())
+}
+
+const PRACTICE: &str = "[practice]\nurl = ws://127.0.0.1:9797/v1/realtime\n";
+
+#[test]
+fn a_profile_needs_no_more_than_its_url() {
+    let settings = parse(&format!("[general]\ndefault_profile = practice\n{PRACTICE}")).expect("valid");
+    let profile = settings.profile(None).expect("the default");
+    assert_eq!(profile.dialect, "openai");
+    assert_eq!(profile.session.vad_threshold, 0.3);
+    assert!(settings.profile(Some("other")).is_none());
+}
+
+#[test]
+fn an_empty_value_means_the_default() {
+    let settings = parse(&format!("{PRACTICE}vad_silence_ms =\nvoice =\n")).expect("valid");
+    assert_eq!(settings.profiles["practice"].session.vad_silence_ms, 200);
+}
+
+#[test]
+fn everything_wrong_is_told_at_once_with_its_line_and_what_is_allowed() {
+    let errors = parse(
+        "[general]\nworkers = many\ndefault_profile = sales\n[practice]\nvad_treshold = 0.5\nvad_threshold = 2\n\
+         turn_detection = magic\ncreate_response = perhaps\naudio = pcm16\nheader = X-Nothing\nfrobnicate = 1\n",
+    )
+    .expect_err("nothing here is right");
+    let expected = [
+        "ai_bridge.conf:2: [general] workers: 'many' is not a number from 0 to 64",
+        "ai_bridge.conf:5: [practice] unknown key 'vad_treshold'; did you mean 'vad_threshold'?",
+        "ai_bridge.conf:6: [practice] vad_threshold: '2' is not a number from 0 to 1",
+        "ai_bridge.conf:7: [practice] turn_detection: 'magic' is none of server_vad, semantic_vad, none",
+        "ai_bridge.conf:8: [practice] create_response: 'perhaps' is neither yes nor no",
+        "ai_bridge.conf:10: [practice] header: expected 'name: value'",
+        "ai_bridge.conf:5: [practice] url: missing; give the provider's ws:// or wss:// address",
+        "ai_bridge.conf:9: [practice] audio: dialect openai has no 'pcm16'; it has auto, ulaw, alaw, pcm24",
+        "ai_bridge.conf:3: [general] default_profile: there is no section [sales]; there are ",
+    ];
+    for line in expected {
+        assert!(errors.iter().any(|error| error == line), "missing: {line}\nin: {errors:#?}");
+    }
+    let unknown = errors.iter().find(|error| error.contains("frobnicate")).expect("reported");
+    assert!(unknown.contains("known are type, dialect, url"), "{unknown}");
+    assert_eq!(errors.len(), expected.len() + 1);
+}
+
+#[test]
+fn a_file_that_cannot_be_read_is_named() {
+    let errors =
+        parse(&format!("{PRACTICE}instructions_file = lost.md\ntls_ca_file = lost.pem\n")).expect_err("missing");
+    assert!(
+        errors[0].starts_with("ai_bridge.conf:3: [practice] instructions_file: /nonexistent/lost.md: "),
+        "{errors:?}"
+    );
+    assert!(errors[1].starts_with("ai_bridge.conf:4: [practice] tls_ca_file: /nonexistent/lost.pem: "), "{errors:?}");
+}
+
+#[test]
+fn a_secret_is_in_no_message() {
+    let text = "[p]\nurl = https://user:hunter2@example.com\napi_key = hunter2\nheader = hunter2\n";
+    let errors = parse(text).expect_err("wrong");
+    assert!(errors.iter().all(|error| !error.contains("hunter2")), "{errors:?}");
+    let settings = parse(&format!("{PRACTICE}api_key = hunter2\nheader = X-Key: hunter2\n")).expect("valid");
+    assert!(!format!("{settings:?}").contains("hunter2"));
+}
+
+#[test]
+fn options_of_the_call_override_the_profile_and_variables_fill_the_texts() {
+    let text = format!(
+        "{PRACTICE}voice = alloy\ninstructions = Help {{{{name}}}} of {{{{ tier }}}}{{{{x}}}}.\nvariable = tier=gold\n\
+         variable = name=nobody\nheader = X-A: 1\n"
+    );
+    let settings = parse(&text).expect("valid");
+    let options = CallOptions::parse("practice,v(cedar)x(name=Ann)g(Hello {{name}})H(X-B: 2)").expect("valid");
+    let session = settings.profiles["practice"].session(&options);
+    assert_eq!(session.instructions, "Help Ann of gold.");
+    assert_eq!((session.voice.as_str(), session.greeting.as_str()), ("cedar", "Hello Ann"));
+    assert_eq!(session.headers.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>(), ["X-A", "X-B"]);
+    assert!(session.tools.iter().any(|tool| tool.name == "hangup"));
+    assert!(!session.tools.iter().any(|tool| tool.name == "transfer"));
+}

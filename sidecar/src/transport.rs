@@ -1,0 +1,255 @@
+//! The WebSocket of one call: connecting, sending under back-pressure, keep-alive, and why it ended.
+
+use std::collections::VecDeque;
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use ai_dialect::Handshake;
+use futures_util::{Sink, Stream};
+use native_tls::TlsConnector;
+use tokio::net::TcpStream;
+use tokio::time::Instant;
+use tokio_tungstenite::tungstenite::client::IntoClientRequest;
+use tokio_tungstenite::tungstenite::http::{HeaderName, HeaderValue, StatusCode};
+use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
+use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
+use tokio_tungstenite::tungstenite::{self, Message};
+use tokio_tungstenite::{Connector, MaybeTlsStream, WebSocketStream};
+
+use crate::{Outcome, Status};
+
+/// Largest message taken from a provider: ten minutes of 24 kHz audio in one piece, in base64, fit.
+const MESSAGE_MAX: usize = 48 << 20;
+/// Caller audio that may wait for the socket. [messages of one frame]
+const AUDIO_QUEUE: usize = 100;
+/// Control messages that may wait for the socket; a peer that takes none of so many is dead.
+const CONTROL_QUEUE: usize = 256;
+/// Time between two pings.
+const PING_EVERY: Duration = Duration::from_secs(5);
+/// A peer that sends nothing at all for so long, not even a pong, is gone.
+const SILENT_MAX: Duration = Duration::from_secs(15);
+/// Patience for the closing handshake.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// An open WebSocket.
+pub(crate) struct Transport {
+    socket: WebSocketStream<MaybeTlsStream<TcpStream>>,
+    queue: VecDeque<Outgoing>,
+    audio_queued: usize,
+    audio_dropped: u64,
+    unflushed: bool,
+    next_ping: Instant,
+    heard_at: Instant,
+}
+
+struct Outgoing {
+    message: Message,
+    audio: bool,
+}
+
+impl Transport {
+    /// Opens the WebSocket that `handshake` describes.
+    ///
+    /// # Errors
+    /// An [`Outcome`] for the dialplan.
+    pub(crate) async fn connect(handshake: &Handshake, tls: TlsConnector) -> Result<Self, Outcome> {
+        let failed = |reason: String| Outcome::new(Status::ConnFail, reason);
+        let mut request = handshake.url.as_str().into_client_request().map_err(|error| failed(describe(&error)))?;
+        for (name, value) in &handshake.headers {
+            let header = HeaderName::try_from(name).ok().zip(HeaderValue::try_from(value.reveal()).ok());
+            let (header, value) =
+                header.ok_or_else(|| failed(format!("header '{name}' has characters no header may have")))?;
+            request.headers_mut().insert(header, value);
+        }
+        let uri = request.uri();
+        let host = uri.host().unwrap_or_default().trim_matches(['[', ']']).to_owned();
+        let port = uri.port_u16().unwrap_or(if uri.scheme_str() == Some("wss") { 443 } else { 80 });
+        let stream = TcpStream::connect((host.as_str(), port))
+            .await
+            .map_err(|error| failed(format!("cannot reach {host}:{port}: {error}")))?;
+        stream.set_nodelay(true).map_err(|error| failed(format!("cannot set up the connection: {error}")))?;
+        let config = WebSocketConfig::default()
+            .read_buffer_size(16 << 10)
+            .write_buffer_size(0)
+            .max_message_size(Some(MESSAGE_MAX))
+            .max_frame_size(Some(MESSAGE_MAX));
+        let connector = Some(Connector::NativeTls(tls));
+        let (socket, _) = tokio_tungstenite::client_async_tls_with_config(request, stream, Some(config), connector)
+            .await
+            .map_err(|error| refusal(&error))?;
+        let now = Instant::now();
+        Ok(Self {
+            socket,
+            queue: VecDeque::new(),
+            audio_queued: 0,
+            audio_dropped: 0,
+            unflushed: false,
+            next_ping: now + PING_EVERY,
+            heard_at: now,
+        })
+    }
+
+    /// Queues a control message.
+    pub(crate) fn send(&mut self, text: String) {
+        self.queue.push_back(Outgoing { message: Message::text(text), audio: false });
+    }
+
+    /// Queues caller audio. When the socket does not keep up, the oldest audio is dropped and counted.
+    pub(crate) fn send_audio(&mut self, text: String) {
+        if self.audio_queued == AUDIO_QUEUE
+            && let Some(oldest) = self.queue.iter().position(|outgoing| outgoing.audio)
+        {
+            self.queue.remove(oldest);
+            self.audio_queued -= 1;
+            self.audio_dropped += 1;
+        }
+        self.queue.push_back(Outgoing { message: Message::text(text), audio: true });
+        self.audio_queued += 1;
+    }
+
+    /// Audio messages dropped because the socket did not keep up.
+    pub(crate) fn audio_dropped(&self) -> u64 {
+        self.audio_dropped
+    }
+
+    /// When [`Transport::handle_timeout`] wants to be called.
+    pub(crate) fn next_timeout(&self) -> Instant {
+        self.next_ping
+    }
+
+    /// Sends a ping when one is due.
+    ///
+    /// # Errors
+    /// When the peer has been silent for too long.
+    pub(crate) fn handle_timeout(&mut self, now: Instant) -> Result<(), Outcome> {
+        if now < self.next_ping {
+            return Ok(());
+        }
+        if now - self.heard_at > SILENT_MAX {
+            let reason = format!("the AI server has been silent for {} s", SILENT_MAX.as_secs());
+            return Err(Outcome::new(Status::Lost, reason));
+        }
+        self.next_ping = now + PING_EVERY;
+        self.queue.push_back(Outgoing { message: Message::Ping(Default::default()), audio: false });
+        Ok(())
+    }
+
+    /// Sends what is queued and waits for the next message. Safe to drop and call again.
+    ///
+    /// # Errors
+    /// How the connection ended.
+    pub(crate) async fn next(&mut self) -> Result<Message, Outcome> {
+        poll_fn(|context| self.poll_next(context)).await
+    }
+
+    fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<Result<Message, Outcome>> {
+        let sent = self.poll_send(context);
+        // What the peer said before it closed explains an error in sending, so reading goes first.
+        if let Poll::Ready(message) = Pin::new(&mut self.socket).poll_next(context) {
+            self.heard_at = Instant::now();
+            return Poll::Ready(match message {
+                Some(Ok(Message::Close(frame))) => Err(closed(frame)),
+                Some(Ok(message)) => Ok(message),
+                Some(Err(error)) => Err(lost(&error)),
+                None => Err(Outcome::new(Status::Lost, "the AI server closed the connection")),
+            });
+        }
+        match sent {
+            Poll::Ready(Err(error)) => Poll::Ready(Err(lost(&error))),
+            _ if self.queue.len() > AUDIO_QUEUE + CONTROL_QUEUE => {
+                Poll::Ready(Err(Outcome::new(Status::Lost, "the AI server does not take what it is sent")))
+            }
+            _ => Poll::Pending,
+        }
+    }
+
+    fn poll_send(&mut self, context: &mut Context<'_>) -> Poll<Result<(), tungstenite::Error>> {
+        while !self.queue.is_empty() {
+            std::task::ready!(Pin::new(&mut self.socket).poll_ready(context))?;
+            if let Some(outgoing) = self.queue.pop_front() {
+                self.audio_queued -= usize::from(outgoing.audio);
+                self.unflushed = true;
+                Pin::new(&mut self.socket).start_send(outgoing.message)?;
+            }
+        }
+        if self.unflushed {
+            std::task::ready!(Pin::new(&mut self.socket).poll_flush(context))?;
+            self.unflushed = false;
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// Says goodbye; a peer that does not answer in time is left.
+    pub(crate) async fn close(mut self) {
+        self.queue.clear();
+        let _ = tokio::time::timeout(CLOSE_TIMEOUT, async {
+            let frame = tungstenite::protocol::CloseFrame { code: CloseCode::Normal, reason: "".into() };
+            if self.socket.close(Some(frame)).await.is_ok() {
+                while let Some(Ok(_)) = poll_fn(|context| Pin::new(&mut self.socket).poll_next(context)).await {}
+            }
+        })
+        .await;
+    }
+}
+
+/// Why the WebSocket was not opened.
+fn refusal(error: &tungstenite::Error) -> Outcome {
+    match error {
+        tungstenite::Error::Http(response) => {
+            let status = response.status();
+            let reason = format!("the AI server answered {status} instead of opening a WebSocket");
+            let kind = match status {
+                StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => Status::AuthFail,
+                _ => Status::ConnFail,
+            };
+            Outcome::new(kind, reason)
+        }
+        other => Outcome::new(Status::ConnFail, describe(other)),
+    }
+}
+
+/// An error's own words and those of its causes, without anything of the request.
+fn describe(error: &tungstenite::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = std::error::Error::source(error);
+    while let Some(error) = cause {
+        let words = error.to_string();
+        if !text.contains(&words) {
+            text = format!("{text}: {words}");
+        }
+        cause = error.source();
+    }
+    text
+}
+
+/// What a lost connection means.
+fn lost(error: &tungstenite::Error) -> Outcome {
+    match error {
+        tungstenite::Error::Capacity(_) => {
+            Outcome::new(Status::Lost, format!("the AI server sent a message of more than {} MiB", MESSAGE_MAX >> 20))
+        }
+        other => Outcome::new(Status::Lost, format!("the connection to the AI server was lost: {}", describe(other))),
+    }
+}
+
+/// What the server's close frame means (RFC 6455 §7.4, and the codes registered with IANA).
+fn closed(frame: Option<tungstenite::protocol::CloseFrame>) -> Outcome {
+    let Some(frame) = frame else {
+        return Outcome::new(Status::Complete, "the AI server ended the session");
+    };
+    let status = match u16::from(frame.code) {
+        1000 | 1005 => Status::Complete,
+        3000 | 3003 => Status::AuthFail,
+        1002 | 1003 | 1007..=1010 => Status::Error,
+        _ => Status::Lost,
+    };
+    let words: String = frame.reason.chars().filter(|character| !character.is_control()).take(120).collect();
+    let code = u16::from(frame.code);
+    let reason = match words.as_str() {
+        "" => format!("the AI server closed the session with code {code}"),
+        words => format!("the AI server closed the session with code {code}: {words}"),
+    };
+    Outcome::new(status, reason)
+}
