@@ -6,7 +6,6 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use ai_media::Format;
-use ai_media::playout::PTIME;
 use ai_sidecar::options::CallOptions;
 use ai_sidecar::settings::Profile;
 use ai_sidecar::{CallPlan, CallStats, Outcome, Status};
@@ -70,7 +69,7 @@ fn hold(
     let Some(plan) = CallPlan::new(profile, options, channel.phone_format()) else {
         return failed("there is no such dialect");
     };
-    let (doorbell, timer) = match (wake::doorbell(), Timer::every(PTIME)) {
+    let (doorbell, timer) = match (wake::doorbell(), Timer::new()) {
         (Ok(doorbell), Ok(timer)) => (doorbell, timer),
         (Err(problem), _) | (_, Err(problem)) => {
             return failed(&format!("no file descriptors for the call: {problem}"));
@@ -148,7 +147,7 @@ impl Results {
         self.log(channel, outcome, lasted);
         let figure = |value: Option<u32>| value.map_or_else(String::new, |value| value.to_string());
         channel.set_variable(c"AISTATUS", outcome.status.name());
-        channel.set_variable(c"AIREASON", &one_line(&outcome.reason));
+        channel.set_variable(c"AIREASON", &outcome.reason);
         channel.set_variable(c"AISESSION", &self.session);
         channel.set_variable(c"AIDURATION", &lasted.as_secs().to_string());
         channel.set_variable(c"AITRANSFER", outcome.transfer.as_deref().unwrap_or_default());
@@ -158,7 +157,7 @@ impl Results {
     }
 
     fn log(&self, channel: &Channel, outcome: &Outcome, lasted: Duration) {
-        let reason = one_line(&outcome.reason);
+        let reason = &outcome.reason;
         match outcome.status {
             Status::Error => error!("AI: {}: {reason}", channel.name()),
             Status::NoProfile | Status::ConnFail | Status::AuthFail | Status::Lost | Status::Limit => {
@@ -186,9 +185,4 @@ impl Results {
             self.dropped_ms
         );
     }
-}
-
-/// Text fit for a variable and a log line: no control characters, not endless.
-fn one_line(text: &str) -> String {
-    text.chars().map(|character| if character.is_control() { ' ' } else { character }).take(300).collect()
 }

@@ -21,6 +21,11 @@ pub(crate) struct Channel {
     _own_thread: PhantomData<*mut ()>,
 }
 
+/// Longest wait; the timer ends it far sooner. [ms]
+const WAIT_MAX_MS: c_int = 1000;
+/// What `ast_waitfor_nandfds` leaves of the time when the system refuses to wait.
+const WAIT_FAILED: c_int = -1;
+
 /// Why [`Channel::wait`] came back.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Wake {
@@ -28,6 +33,8 @@ pub(crate) enum Wake {
     Frame,
     /// The timer, the doorbell, or an interrupted wait.
     Other,
+    /// The system refused to wait: trying again would only spin.
+    Broken,
 }
 
 impl Channel {
@@ -130,7 +137,7 @@ impl Channel {
     pub(crate) fn wait(&self, timer: &Timer, doorbell: &Doorbell) -> Wake {
         let mut channels = [self.raw()];
         let mut fds = [timer.fd(), doorbell.file().as_raw_fd()];
-        let (mut exception, mut ready, mut ms) = (0, -1, -1);
+        let (mut exception, mut ready, mut ms) = (0, -1, WAIT_MAX_MS);
         // SAFETY: the channel is valid (`from_raw`), both arrays have the lengths given, and everything lives until the
         // call returns.
         let winner = unsafe {
@@ -144,7 +151,11 @@ impl Channel {
                 &mut ms,
             )
         };
-        if winner.is_null() { Wake::Other } else { Wake::Frame }
+        match (winner.is_null(), ms) {
+            (false, _) => Wake::Frame,
+            (true, WAIT_FAILED) => Wake::Broken,
+            (true, _) => Wake::Other,
+        }
     }
 
     /// Reads the next frame; `None` when the channel is to be hung up or goes elsewhere.

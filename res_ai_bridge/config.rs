@@ -66,9 +66,8 @@ fn read_entries(config: *mut ffi::ast_config, category: *const c_char) -> Vec<Ra
     while let Some(line) = unsafe { variable.as_ref() } {
         // SAFETY: names, values and files of a link are NUL-terminated strings.
         let entry = unsafe {
-            let file = text(line.file);
             RawEntry {
-                file: file.rsplit('/').next().unwrap_or_default().to_owned(),
+                file: file_name(&text(line.file)),
                 line: line.lineno as u32,
                 key: text(line.name),
                 value: expand(&text(line.value)),
@@ -78,6 +77,12 @@ fn read_entries(config: *mut ffi::ast_config, category: *const c_char) -> Vec<Ra
         variable = line.next;
     }
     entries
+}
+
+/// The file of a line. Asterisk names it only where it was included from another.
+fn file_name(path: &str) -> String {
+    let name = path.rsplit('/').next().unwrap_or_default();
+    if name.is_empty() { FILE.to_string_lossy().into_owned() } else { name.to_owned() }
 }
 
 /// Expands Asterisk's variables and functions, as far as they need no channel.

@@ -77,6 +77,11 @@ impl<'a> Conversation<'a> {
 
     /// Runs until it is over.
     pub(crate) fn run(&mut self, timer: &Timer, doorbell: &Doorbell) -> Outcome {
+        // The timer fires on playout's grid, so that no other wake-up finds a frame due.
+        let first = self.end.playout.next_due().saturating_duration_since(Instant::now());
+        if let Err(problem) = timer.start(first, PTIME) {
+            return Outcome::new(Status::Error, format!("the timer does not start: {problem}"));
+        }
         loop {
             let woken_by = self.channel.wait(timer, doorbell);
             timer.drain();
@@ -87,13 +92,17 @@ impl<'a> Conversation<'a> {
             }
             no_alloc(|| self.tick(now));
             crate::cli::fail_on_purpose();
-            if woken_by == Wake::Frame {
-                let Some(frame) = no_alloc(|| self.channel.read()) else {
-                    return Outcome::new(Status::Hangup, "the caller hung up");
-                };
-                if let Some(digit) = no_alloc(|| self.take(&frame, now)) {
-                    return Outcome::digit(digit);
+            match woken_by {
+                Wake::Frame => {
+                    let Some(frame) = no_alloc(|| self.channel.read()) else {
+                        return Outcome::new(Status::Hangup, "the caller hung up");
+                    };
+                    if let Some(digit) = no_alloc(|| self.take(&frame, now)) {
+                        return Outcome::digit(digit);
+                    }
                 }
+                Wake::Other => {}
+                Wake::Broken => return Outcome::new(Status::Error, "the channel cannot be waited for"),
             }
         }
     }

@@ -14,6 +14,7 @@ use std::thread;
 use ai_sidecar::TRANSCRIPT;
 use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
+use tracing::subscriber::Interest;
 use tracing::{Event, Level, Metadata, Subscriber};
 
 use crate::{ffi, guard};
@@ -52,35 +53,53 @@ fn write(level: i32, file: &CStr, line: u32, text: &str) {
     unsafe { ffi::ai_shim_log(level, file.as_ptr(), line as i32, c"AI".as_ptr(), text.as_ptr()) };
 }
 
-fn verbose(level: i32, text: &str) {
+fn verbose(level: i32, file: &CStr, line: u32, text: &str) {
     let text = c_string(text);
-    // SAFETY: the string is NUL-terminated and lives until the call returns; the shim prints it by "%s".
-    unsafe { ffi::ai_shim_verbose(level, text.as_ptr()) };
+    // SAFETY: both strings are NUL-terminated and live until the call returns; the shim prints the text by "%s".
+    unsafe { ffi::ai_shim_verbose(level, file.as_ptr(), line as i32, c"AI".as_ptr(), text.as_ptr()) };
+}
+
+/// Where an event goes.
+enum Sink {
+    Log(i32),
+    Verbose(i32),
+}
+
+fn sink(metadata: &Metadata<'_>) -> Sink {
+    match *metadata.level() {
+        Level::ERROR => Sink::Log(LOG_ERROR),
+        Level::WARN => Sink::Log(LOG_WARNING),
+        Level::INFO if metadata.target() != TRANSCRIPT => Sink::Verbose(VERBOSE_CALLS),
+        _ => Sink::Verbose(VERBOSE_DETAILS),
+    }
 }
 
 struct AsteriskLog;
 
 impl Subscriber for AsteriskLog {
+    fn register_callsite(&self, _: &'static Metadata<'static>) -> Interest {
+        // Asterisk's verbosity changes while events go on.
+        Interest::sometimes()
+    }
+
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
-        // Libraries below have their say only when something is wrong.
-        *metadata.level() <= Level::WARN
-            || (metadata.target().starts_with("ai_") && *metadata.level() <= Level::DEBUG)
-            || (metadata.target().starts_with("res_ai_bridge") && *metadata.level() <= Level::DEBUG)
+        let ours = metadata.target().starts_with("ai_") || metadata.target().starts_with("res_ai_bridge");
+        match sink(metadata) {
+            Sink::Log(_) => true,
+            // SAFETY: an integer that Asterisk changes rarely and in one store; an old value only costs or saves a line.
+            Sink::Verbose(level) => ours && level <= unsafe { ffi::ast_verb_sys_level },
+        }
     }
 
     fn event(&self, event: &Event<'_>) {
         let mut text = Text(String::new());
         event.record(&mut text);
         let metadata = event.metadata();
-        let source = |level| {
-            let file = c_string(metadata.file().unwrap_or("ai_bridge"));
-            write(level, &file, metadata.line().unwrap_or(0), &text.0);
-        };
-        match *metadata.level() {
-            Level::ERROR => source(LOG_ERROR),
-            Level::WARN => source(LOG_WARNING),
-            Level::INFO if metadata.target() != TRANSCRIPT => verbose(VERBOSE_CALLS, &text.0),
-            _ => verbose(VERBOSE_DETAILS, &text.0),
+        let file = c_string(metadata.file().unwrap_or("res_ai_bridge"));
+        let line = metadata.line().unwrap_or(0);
+        match sink(metadata) {
+            Sink::Log(level) => write(level, &file, line, &text.0),
+            Sink::Verbose(level) => verbose(level, &file, line, &text.0),
         }
     }
 

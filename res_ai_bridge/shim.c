@@ -40,9 +40,9 @@ void ai_shim_log(int level, const char *file, int line, const char *function, co
 	ast_log(level, file, line, function, "%s\n", text);
 }
 
-void ai_shim_verbose(int level, const char *text)
+void ai_shim_verbose(int level, const char *file, int line, const char *function, const char *text)
 {
-	ast_verb(level, "%s\n", text);
+	__ast_verbose(file, line, function, level, "%s\n", text);
 }
 
 void ai_shim_cli(int fd, const char *text)

@@ -36,7 +36,7 @@ int ai_shim_register_application(const char *name);
 int ai_shim_register_cli(int with_tests);
 void ai_shim_unregister_cli(int with_tests);
 void ai_shim_log(int level, const char *file, int line, const char *function, const char *text);
-void ai_shim_verbose(int level, const char *text);
+void ai_shim_verbose(int level, const char *file, int line, const char *function, const char *text);
 void ai_shim_cli(int fd, const char *text);
 int ai_shim_cli_complete(const char *word);
 void ai_shim_register_thread(const char *name);

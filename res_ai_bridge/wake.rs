@@ -30,22 +30,31 @@ pub(crate) fn drain(doorbell: &Doorbell) {
 pub(crate) struct Timer(File);
 
 impl Timer {
-    /// A timer that fires every `period` from now on.
+    /// A timer that does not run yet.
     ///
     /// # Errors
     /// When the process has no file descriptor left.
-    pub(crate) fn every(period: Duration) -> io::Result<Self> {
+    pub(crate) fn new() -> io::Result<Self> {
         // SAFETY: timerfd_create takes no pointers.
         let fd = unsafe { libc::timerfd_create(libc::CLOCK_MONOTONIC, libc::TFD_NONBLOCK | libc::TFD_CLOEXEC) };
-        let file = owned(fd)?;
-        let period = libc::timespec {
-            tv_sec: period.as_secs() as libc::time_t,
-            tv_nsec: libc::c_long::from(period.subsec_nanos() as i32),
+        owned(fd).map(Self)
+    }
+
+    /// Fires after `first`, and then every `period`.
+    ///
+    /// # Errors
+    /// Never, as long as both are times that the kernel can count.
+    pub(crate) fn start(&self, first: Duration, period: Duration) -> io::Result<()> {
+        let timespec = |time: Duration| libc::timespec {
+            tv_sec: time.as_secs() as libc::time_t,
+            tv_nsec: libc::c_long::from(time.subsec_nanos() as i32),
         };
-        let schedule = libc::itimerspec { it_interval: period, it_value: period };
+        // A first time of zero would stop the timer.
+        let first = first.max(Duration::from_nanos(1));
+        let schedule = libc::itimerspec { it_interval: timespec(period), it_value: timespec(first) };
         // SAFETY: `schedule` lives until the call returns, and the last pointer may be null.
-        let set = unsafe { libc::timerfd_settime(file.as_raw_fd(), 0, &schedule, std::ptr::null_mut()) };
-        if set == 0 { Ok(Self(file)) } else { Err(io::Error::last_os_error()) }
+        let set = unsafe { libc::timerfd_settime(self.fd(), 0, &schedule, std::ptr::null_mut()) };
+        if set == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
     }
 
     /// The descriptor to wait on.

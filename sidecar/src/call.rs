@@ -15,12 +15,15 @@ use tracing::{debug, info, warn};
 use self::timing::Timing;
 use crate::agent_line::AgentLine;
 use crate::link::{CallerEvent, Command, TaskEnd};
+use crate::outcome::one_line;
 use crate::settings::Profile;
 use crate::transport::Transport;
 use crate::{Outcome, Status, TRANSCRIPT, tools};
 
 /// Most caller audio given to the dialect in one piece. [ms]
 const CALLER_CHUNK_MS: u64 = 100;
+/// A server's errors beyond so many in a call are not logged.
+const COMPLAINTS_MAX: u32 = 20;
 
 /// One call on the sidecar.
 pub(crate) struct Call {
@@ -32,6 +35,7 @@ pub(crate) struct Call {
     timing: Timing,
     ready: bool,
     digits: String,
+    complaints: u32,
     /// How the call ends once the agent has finished its sentence.
     ending: Option<Outcome>,
     from_channel: Vec<u8>,
@@ -59,6 +63,7 @@ impl Call {
             timing,
             ready: false,
             digits: String::new(),
+            complaints: 0,
             ending: None,
             from_channel: Vec::new(),
             to_dialect: Vec::new(),
@@ -108,7 +113,7 @@ impl Call {
                 () = self.end.woken() => {}
                 message = transport.next() => match message {
                     Ok(message) => self.handle_message(&message),
-                    Err(outcome) => return self.last_words(outcome),
+                    Err(outcome) => return self.last_words(outcome).await,
                 },
                 () = &mut timer => if let Err(outcome) = self.handle_timeout(transport, Instant::now()) {
                     return outcome;
@@ -125,14 +130,35 @@ impl Call {
         }
     }
 
-    /// The connection ended with `outcome`; an end that had been agreed on before counts more.
-    fn last_words(&mut self, outcome: Outcome) -> Outcome {
-        match self.ending.take() {
+    /// The connection ended with `outcome`. An end that had been agreed on before counts more, and what the agent said
+    /// before it left in good order is still heard.
+    async fn last_words(&mut self, outcome: Outcome) -> Outcome {
+        let outcome = match self.ending.take() {
             Some(agreed) => agreed,
             None if !self.ready && outcome.status != Status::AuthFail => {
-                Outcome { status: Status::ConnFail, ..outcome }
+                return Outcome { status: Status::ConnFail, ..outcome };
             }
             None => outcome,
+        };
+        if matches!(outcome.status, Status::Complete | Status::Transfer) {
+            let _ = timeout_at(Instant::now() + timing::ENDING_MAX, self.drain()).await;
+        }
+        outcome
+    }
+
+    /// Waits until the caller has heard everything, or is gone.
+    async fn drain(&mut self) {
+        self.line.end_turn();
+        loop {
+            let now = Instant::now();
+            while let Some(event) = self.end.next_event() {
+                self.handle_event(event, now);
+            }
+            self.line.pump();
+            if self.end.is_gone() || (self.line.drained() && !self.timing.agent_audible()) {
+                return;
+            }
+            self.end.woken().await;
         }
     }
 
@@ -249,7 +275,7 @@ impl Call {
                     self.handle_tool_call(&call_id, &name, &arguments, now)
                 }
                 Output::Fault(fault) => self.handle_fault(fault.kind, &fault.message)?,
-                Output::Unrecognised(what) => debug!("AI {}: ignored message: {what}", self.id()),
+                Output::Unrecognised(what) => self.handle_unrecognised(&what),
             }
         }
         Ok(())
@@ -295,7 +321,7 @@ impl Call {
                 Speaker::Caller => "caller",
                 Speaker::Agent => "agent",
             };
-            info!(target: TRANSCRIPT, "AI {}: {who}: {text}", self.id());
+            info!(target: TRANSCRIPT, "AI {}: {who}: {}", self.id(), one_line(text));
         }
     }
 
@@ -315,10 +341,12 @@ impl Call {
         }
     }
 
-    fn handle_fault(&self, kind: FaultKind, message: &str) -> Result<(), Outcome> {
+    fn handle_fault(&mut self, kind: FaultKind, message: &str) -> Result<(), Outcome> {
         let status = match kind {
             FaultKind::Transient => {
-                warn!("AI {}: the AI server reports: {message}", self.id());
+                if self.may_complain() {
+                    warn!("AI {}: the AI server reports: {}", self.id(), one_line(message));
+                }
                 return Ok(());
             }
             FaultKind::Authentication => Status::AuthFail,
@@ -327,6 +355,21 @@ impl Call {
             _ => Status::ConnFail,
         };
         Err(Outcome::new(status, format!("the AI server reports: {message}")))
+    }
+
+    fn handle_unrecognised(&mut self, what: &str) {
+        if self.may_complain() {
+            debug!("AI {}: message ignored: {}", self.id(), one_line(what));
+        }
+    }
+
+    /// True while a server that keeps sending nonsense has not filled its share of the log.
+    fn may_complain(&mut self) -> bool {
+        self.complaints += 1;
+        if self.complaints == COMPLAINTS_MAX {
+            warn!("AI {}: the AI server's further errors are not logged", self.id());
+        }
+        self.complaints < COMPLAINTS_MAX
     }
 
     fn id(&self) -> &str {

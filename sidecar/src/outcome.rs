@@ -60,6 +60,14 @@ impl fmt::Display for Status {
     }
 }
 
+/// Longest text from outside that is passed on in a line. [characters]
+const LINE_MAX: usize = 500;
+
+/// Text from outside, fit for a log line or a channel variable: no control characters, not endless.
+pub(crate) fn one_line(text: &str) -> String {
+    text.chars().map(|character| if character.is_control() { ' ' } else { character }).take(LINE_MAX).collect()
+}
+
 /// How a conversation ended, as the dialplan learns it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Outcome {
@@ -75,8 +83,8 @@ pub struct Outcome {
 
 impl Outcome {
     /// An end of kind `status`, explained by `reason`.
-    pub fn new(status: Status, reason: impl Into<String>) -> Self {
-        Self { status, reason: reason.into(), transfer: None, digit: None }
+    pub fn new(status: Status, reason: impl AsRef<str>) -> Self {
+        Self { status, reason: one_line(reason.as_ref()), transfer: None, digit: None }
     }
 
     /// The caller pressed the end digit `digit`.

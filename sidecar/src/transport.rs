@@ -245,9 +245,8 @@ fn closed(frame: Option<tungstenite::protocol::CloseFrame>) -> Outcome {
         1002 | 1003 | 1007..=1010 => Status::Error,
         _ => Status::Lost,
     };
-    let words: String = frame.reason.chars().filter(|character| !character.is_control()).take(120).collect();
     let code = u16::from(frame.code);
-    let reason = match words.as_str() {
+    let reason = match frame.reason.as_str() {
         "" => format!("the AI server closed the session with code {code}"),
         words => format!("the AI server closed the session with code {code}: {words}"),
     };

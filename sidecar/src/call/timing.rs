@@ -9,7 +9,7 @@ use crate::settings::Profile;
 /// Keys pressed within this of each other go to the agent together.
 const DIGIT_PAUSE: Duration = Duration::from_millis(1000);
 /// The agent's last sentence may take this long before the call ends regardless.
-const ENDING_MAX: Duration = Duration::from_secs(30);
+pub(super) const ENDING_MAX: Duration = Duration::from_secs(30);
 
 /// What the agent's voice on the line makes known.
 #[derive(Debug, Default, PartialEq, Eq)]

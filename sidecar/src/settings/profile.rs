@@ -45,7 +45,7 @@ pub struct Profile {
 /// Longest text of instructions. [bytes]
 const INSTRUCTIONS_MAX: u64 = 256 * 1024;
 
-const KEYS: &[Key<Profile>] = &[
+pub(super) const KEYS: &[Key<Profile>] = &[
     ("type", |_, value| word(value, &[("agent", ())])),
     ("dialect", |profile, value| {
         let known: Vec<_> = ai_dialect::NAMES.iter().map(|name| (*name, *name)).collect();

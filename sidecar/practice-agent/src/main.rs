@@ -1,0 +1,54 @@
+//! The practice agent as a program: answers realtime clients on loopback until it is stopped.
+
+use anyhow::Context;
+use clap::Parser;
+use practice_agent::{Api, Keep, Pace, Script, Server};
+
+/// A voice agent with no account and no network, speaking the OpenAI Realtime protocol.
+///
+/// It greets, listens, and says back what it heard.
+#[derive(Debug, Parser)]
+#[command(version)]
+struct Options {
+    /// Address and port to listen on
+    #[arg(long, default_value = "127.0.0.1:9797")]
+    listen: String,
+    /// Voice of espeak-ng; without that program the agent hums
+    #[arg(long, default_value = "en")]
+    voice: String,
+    /// Say goodbye after this many turns, and hang up if the client declared a tool of that name
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
+    turns: Option<u32>,
+    /// How many times faster than it plays audio is sent
+    #[arg(long, default_value_t = 4.0)]
+    pace: f64,
+    /// Refuse clients that ask for the beta interface, as the vendor does
+    #[arg(long)]
+    ga_only: bool,
+    /// Do not converse: send the caller's audio straight back
+    #[arg(long, conflicts_with = "turns")]
+    echo: bool,
+    /// Tell what happens
+    #[arg(long)]
+    verbose: bool,
+}
+
+fn main() -> anyhow::Result<()> {
+    let options = Options::parse();
+    let mut builder = Server::builder()
+        .bind(&options.listen)
+        .voice(options.voice)
+        .turns(options.turns)
+        .script(if options.echo { Script::echo() } else { Script::converse() })
+        .pace(Pace::Times(options.pace))
+        .api(if options.ga_only { Api::Ga } else { Api::Auto })
+        .keep(Keep::Nothing);
+    if options.verbose {
+        builder = builder.log(|line| eprintln!("{line}"));
+    }
+    let server = builder.start().with_context(|| format!("cannot listen on {}", options.listen))?;
+    eprintln!("practice-agent listens on {}", server.url());
+    loop {
+        std::thread::park();
+    }
+}
