@@ -115,14 +115,10 @@ fn borrow_formats(channel: &Channel, wanted: Format) -> Option<BorrowedFormats<'
 struct Results {
     session: String,
     begun: Option<Instant>,
-    connect_ms: Option<u32>,
-    first_audio_ms: Option<u32>,
-    response_ms: Option<u32>,
-    barge_in_stop_ms: Option<u32>,
-    turns: u32,
+    first_audio: Option<Duration>,
     barge_ins: u32,
-    underruns: u64,
-    dropped_ms: u64,
+    /// All figures in one line, for the log.
+    figures: String,
 }
 
 impl Results {
@@ -132,27 +128,33 @@ impl Results {
     }
 
     fn take(&mut self, stats: &CallStats) {
-        self.connect_ms = stats.connect_ms.get();
-        self.first_audio_ms = stats.first_audio_ms.get();
-        self.response_ms = stats.response_ms.get();
-        self.barge_in_stop_ms = stats.barge_in_stop_ms.get();
-        self.turns = stats.turns.load(Ordering::Relaxed);
+        self.first_audio = stats.first_audio.get();
         self.barge_ins = stats.barge_ins.load(Ordering::Relaxed);
-        self.underruns = stats.underruns.load(Ordering::Relaxed);
-        self.dropped_ms = stats.dropped_ms.load(Ordering::Relaxed);
+        self.figures = format!(
+            "connect {}, first audio {}, last response {}, last barge-in stop {}, turns {}, barge-ins {}, underruns {}, \
+             dropped {} ms",
+            stats.connect,
+            stats.first_audio,
+            stats.response,
+            stats.barge_in_stop,
+            stats.turns.load(Ordering::Relaxed),
+            self.barge_ins,
+            stats.underruns.load(Ordering::Relaxed),
+            stats.dropped_ms.load(Ordering::Relaxed)
+        );
     }
 
     fn publish(&self, channel: &Channel, outcome: &Outcome) {
         let lasted = self.begun.map_or(Duration::ZERO, |begun| begun.elapsed());
         self.log(channel, outcome, lasted);
-        let figure = |value: Option<u32>| value.map_or_else(String::new, |value| value.to_string());
+        let first_audio = self.first_audio.map_or_else(String::new, |time| time.as_millis().to_string());
         channel.set_variable(c"AISTATUS", outcome.status.name());
         channel.set_variable(c"AIREASON", &outcome.reason);
         channel.set_variable(c"AISESSION", &self.session);
         channel.set_variable(c"AIDURATION", &lasted.as_secs().to_string());
         channel.set_variable(c"AITRANSFER", outcome.transfer.as_deref().unwrap_or_default());
         channel.set_variable(c"AIDIGIT", &outcome.digit.map_or_else(String::new, String::from));
-        channel.set_variable(c"AIFIRSTAUDIO", &figure(self.first_audio_ms));
+        channel.set_variable(c"AIFIRSTAUDIO", &first_audio);
         channel.set_variable(c"AIBARGEINS", &self.barge_ins.to_string());
     }
 
@@ -168,21 +170,12 @@ impl Results {
         if self.begun.is_none() {
             return;
         }
-        let ms = |value: Option<u32>| value.map_or_else(|| "-".to_owned(), |value| format!("{value} ms"));
         info!(
-            "AI {}: ended {} after {:.1} s ({reason}); connect {}, first audio {}, last response {}, last barge-in stop \
-             {}, turns {}, barge-ins {}, underruns {}, dropped {} ms",
+            "AI {}: ended {} after {:.1} s ({reason}); {}",
             self.session,
             outcome.status,
             lasted.as_secs_f64(),
-            ms(self.connect_ms),
-            ms(self.first_audio_ms),
-            ms(self.response_ms),
-            ms(self.barge_in_stop_ms),
-            self.turns,
-            self.barge_ins,
-            self.underruns,
-            self.dropped_ms
+            self.figures
         );
     }
 }

@@ -80,6 +80,13 @@ impl Channel {
         unsafe { ffi::ast_check_hangup(self.raw()) != 0 }
     }
 
+    /// True if somebody sends the channel to another place in the dialplan.
+    pub(crate) fn is_redirected(&self) -> bool {
+        // SAFETY: the channel is valid (`from_raw`).
+        let flags = unsafe { ffi::ast_channel_softhangup_internal_flag(self.raw()) };
+        flags & ffi::AST_SOFTHANGUP_ASYNCGOTO as c_int != 0
+    }
+
     /// Stops tones and music that would swallow what is written.
     pub(crate) fn stop_generator(&self) {
         // SAFETY: the channel is valid (`from_raw`) and not locked by this thread.

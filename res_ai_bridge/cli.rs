@@ -100,7 +100,7 @@ extern "C" fn res_ai_bridge_cli_show_sessions(
 
 fn sessions() -> String {
     let mut table = format!(
-        "{:<14} {:<16} {:<32} {:>7} {:>7} {:>6} {:>5} {:>8} {:>8} {:>9} {:>8}\n",
+        "{:<14} {:<16} {:<32} {:>7} {:>8} {:>8} {:>5} {:>8} {:>8} {:>9} {:>8}\n",
         "Session",
         "Profile",
         "Channel",
@@ -124,19 +124,18 @@ fn sessions() -> String {
 }
 
 fn session_line(table: &mut String, session: &SessionInfo) {
-    let ms = |value: Option<u32>| value.map_or_else(|| "-".to_owned(), |value| format!("{value}ms"));
     let stats = &session.stats;
     let written = writeln!(
         table,
-        "{:<14} {:<16} {:<32} {:>6}s {:>7} {:>6} {:>5} {:>8} {:>8} {:>9} {:>6}ms",
+        "{:<14} {:<16} {:<32} {:>6}s {:>8} {:>8} {:>5} {:>8} {:>8} {:>9} {:>5} ms",
         session.id,
         session.profile,
         session.channel,
         session.started.elapsed().as_secs(),
-        ms(stats.connect_ms.get()),
-        ms(stats.first_audio_ms.get()),
+        stats.connect,
+        stats.first_audio,
         stats.turns.load(Ordering::Relaxed),
-        ms(stats.response_ms.get()),
+        stats.response,
         stats.barge_ins.load(Ordering::Relaxed),
         stats.underruns.load(Ordering::Relaxed),
         stats.dropped_ms.load(Ordering::Relaxed),

@@ -94,9 +94,7 @@ impl<'a> Conversation<'a> {
             crate::cli::fail_on_purpose();
             match woken_by {
                 Wake::Frame => {
-                    let Some(frame) = no_alloc(|| self.channel.read()) else {
-                        return Outcome::new(Status::Hangup, "the caller hung up");
-                    };
+                    let Some(frame) = no_alloc(|| self.channel.read()) else { return self.gone() };
                     if let Some(digit) = no_alloc(|| self.take(&frame, now)) {
                         return Outcome::digit(digit);
                     }
@@ -105,6 +103,14 @@ impl<'a> Conversation<'a> {
                 Wake::Broken => return Outcome::new(Status::Error, "the channel cannot be waited for"),
             }
         }
+    }
+
+    /// Why there is nothing to read any more.
+    fn gone(&self) -> Outcome {
+        if self.channel.is_redirected() {
+            return Outcome::new(Status::Stopped, "the channel was sent elsewhere in the dialplan");
+        }
+        Outcome::new(Status::Hangup, "the caller hung up")
     }
 
     /// Does what the sidecar asks for.

@@ -60,14 +60,11 @@ impl AgentLine {
         self.transcoder.to()
     }
 
-    /// Queues `audio` of `item`. False once, when the queue is too long: the rest of the item will be ignored.
+    /// Queues `audio` of `item`. False once an item, when the queue is full: what does not fit is dropped, and the rest
+    /// of the item will be ignored.
     pub(crate) fn push(&mut self, item: &Arc<str>, audio: &[u8]) -> bool {
         if self.refused.as_ref() == Some(item) {
             return true;
-        }
-        if self.queue.len() > self.limit {
-            self.refused = Some(item.clone());
-            return false;
         }
         self.turn_over = false;
         let end = self.end();
@@ -76,13 +73,20 @@ impl AgentLine {
         }
         self.converted.clear();
         self.transcoder.push(audio, &mut self.converted);
+        // One message may hold more than the queue may.
+        let room = self.limit.saturating_sub(self.queue.len());
+        let fits = self.converted.len() <= room;
+        if !fits {
+            self.converted.truncate(room);
+            self.refused = Some(item.clone());
+        }
         self.queue.extend(&self.converted);
         let end = self.end();
         if let Some(span) = self.spans.back_mut() {
             span.end = end;
             span.received += audio.len() as u64;
         }
-        true
+        fits
     }
 
     /// The agent's turn is complete: lets out what the resampler holds.
@@ -242,11 +246,11 @@ mod tests {
     fn more_than_may_be_queued_ends_the_item_and_not_the_next() {
         let mut bench = Bench::new(Format::ALAW, Format::ALAW);
         let endless: Arc<str> = "a".into();
-        assert!(bench.line.push(&endless, &[1; 8 * 2001]));
-        assert!(!bench.line.push(&endless, &[1; 800]));
+        assert!(bench.line.push(&endless, &[1; 8 * 1900]));
+        assert!(!bench.line.push(&endless, &[1; 8 * 60_000]));
         assert!(bench.line.push(&endless, &[1; 800]));
         bench.line.end_turn();
-        assert_eq!(bench.hear(3000), 2020);
+        assert_eq!(bench.hear(3000), 2000);
         assert!(bench.line.push(&"b".into(), &[1; 800]));
         bench.line.end_turn();
         assert_eq!(bench.hear(200), 100);

@@ -17,6 +17,7 @@ use crate::agent_line::AgentLine;
 use crate::link::{CallerEvent, Command, TaskEnd};
 use crate::outcome::one_line;
 use crate::settings::Profile;
+use crate::stats::millis;
 use crate::transport::Transport;
 use crate::{Outcome, Status, TRANSCRIPT, tools};
 
@@ -36,6 +37,8 @@ pub(crate) struct Call {
     ready: bool,
     digits: String,
     complaints: u32,
+    /// Caller audio given to the dialect. [bytes]
+    given: u64,
     /// How the call ends once the agent has finished its sentence.
     ending: Option<Outcome>,
     from_channel: Vec<u8>,
@@ -64,6 +67,7 @@ impl Call {
             ready: false,
             digits: String::new(),
             complaints: 0,
+            given: 0,
             ending: None,
             from_channel: Vec::new(),
             to_dialect: Vec::new(),
@@ -227,35 +231,36 @@ impl Call {
             CallerEvent::AgentAudible(at) => {
                 let figures = self.timing.audible(at.into());
                 if let Some(first) = figures.first_audio {
-                    stats.first_audio_ms.set(first.as_millis());
-                    info!("AI {}: first audio {} ms after connect", self.id(), first.as_millis());
+                    stats.first_audio.set(first);
+                    info!("AI {}: first audio {} after connect", self.id(), millis(first));
                 }
                 if let Some(response) = figures.response {
-                    stats.response_ms.set(response.as_millis());
-                    info!("AI {}: agent answers {} ms after the caller's last word", self.id(), response.as_millis());
+                    stats.response.set(response);
+                    info!("AI {}: agent answers {} after the caller's last word", self.id(), millis(response));
                 }
                 stats.turns.fetch_add(1, Ordering::Relaxed);
             }
             CallerEvent::AgentSilent(at) => {
                 if let Some(stop) = self.timing.silent(at.into()) {
-                    stats.barge_in_stop_ms.set(stop.as_millis());
-                    info!("AI {}: line silent {} ms after the barge-in", self.id(), stop.as_millis());
+                    stats.barge_in_stop.set(stop);
+                    info!("AI {}: line silent {} after the barge-in", self.id(), millis(stop));
                 }
             }
         }
     }
 
     fn give_caller_audio(&mut self, now: Instant) {
-        let format = self.caller.from();
-        self.timing.caller_stream(now, format.ms_in_bytes(self.end.caller.waiting() as u64));
+        let chunk = self.caller.from().bytes_in_ms(CALLER_CHUNK_MS);
         while self.end.caller.waiting() > 0 {
             self.from_channel.clear();
             self.to_dialect.clear();
-            self.end.caller.take(format.bytes_in_ms(CALLER_CHUNK_MS), &mut self.from_channel);
+            self.end.caller.take(chunk, &mut self.from_channel);
             self.caller.push(&self.from_channel, &mut self.to_dialect);
             if !self.to_dialect.is_empty() {
                 self.dialect.handle_caller_audio(&self.to_dialect);
             }
+            self.given += self.to_dialect.len() as u64;
+            self.timing.caller_stream(self.caller.to().ms_in_bytes(self.given), now);
         }
     }
 
@@ -284,12 +289,12 @@ impl Call {
     fn handle_ready(&mut self, now: Instant) {
         self.ready = true;
         let took = self.timing.ready(now);
-        self.end.shared().info.stats.connect_ms.set(took.as_millis());
+        self.end.shared().info.stats.connect.set(took);
         info!(
-            "AI {}: connected to {} in {} ms, {} on the line, {} to the AI",
+            "AI {}: connected to {} in {}, {} on the line, {} to the AI",
             self.id(),
             self.profile.name,
-            took.as_millis(),
+            millis(took),
             self.caller.from(),
             self.caller.to()
         );

@@ -1,9 +1,10 @@
 //! What can be seen of a session while it runs and when it has ended.
 
+use std::fmt;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-/// A figure that is not known until it is.
+/// A time that is not known until it is.
 ///
 /// # Realtime
 /// Setting and reading is one atomic access.
@@ -12,33 +13,49 @@ pub struct Figure(AtomicU32);
 
 impl Default for Figure {
     fn default() -> Self {
-        Self(AtomicU32::new(u32::MAX))
+        Self(AtomicU32::new(Self::UNKNOWN))
     }
 }
 
 impl Figure {
-    /// Sets the figure.
-    pub fn set(&self, value: u128) {
-        self.0.store(value.min(u128::from(u32::MAX - 1)) as u32, Ordering::Relaxed);
+    const UNKNOWN: u32 = u32::MAX;
+
+    /// Sets the time. Kept in microseconds, which suffices for an hour.
+    pub fn set(&self, time: Duration) {
+        self.0.store(time.as_micros().min(u128::from(Self::UNKNOWN - 1)) as u32, Ordering::Relaxed);
     }
 
-    /// The figure, if it is known.
-    pub fn get(&self) -> Option<u32> {
-        Some(self.0.load(Ordering::Relaxed)).filter(|&value| value != u32::MAX)
+    /// The time, if it is known.
+    pub fn get(&self) -> Option<Duration> {
+        let micros = Some(self.0.load(Ordering::Relaxed)).filter(|&micros| micros != Self::UNKNOWN);
+        micros.map(|micros| Duration::from_micros(micros.into()))
     }
+}
+
+impl fmt::Display for Figure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let text = self.get().map_or_else(|| "-".to_owned(), |time| millis(time).to_string());
+        f.pad(&text)
+    }
+}
+
+/// A time as people read it: whole milliseconds, with a decimal where it is short.
+pub(crate) fn millis(time: Duration) -> impl fmt::Display {
+    let ms = time.as_secs_f64() * 1000.0;
+    format!("{ms:.*} ms", usize::from(ms < 10.0))
 }
 
 /// Figures of one session. Written by the session's two threads, read by anybody.
 #[derive(Debug, Default)]
 pub struct CallStats {
-    /// From the start of the application until the AI was ready. [ms]
-    pub connect_ms: Figure,
-    /// From then until the agent's first audio was on the line. [ms]
-    pub first_audio_ms: Figure,
-    /// From the caller's last end of speech until the agent was on the line. [ms]
-    pub response_ms: Figure,
-    /// From the last interruption until the agent was off the line. [ms]
-    pub barge_in_stop_ms: Figure,
+    /// From the start of the application until the AI was ready.
+    pub connect: Figure,
+    /// From then until the agent's first audio was on the line.
+    pub first_audio: Figure,
+    /// From the caller's last end of speech until the agent was on the line.
+    pub response: Figure,
+    /// From the last interruption until the agent was off the line.
+    pub barge_in_stop: Figure,
     /// Turns the agent began to speak.
     pub turns: AtomicU32,
     /// Times the caller interrupted the agent.

@@ -6,9 +6,10 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use ai_dialect::Handshake;
+use ai_dialect::{Handshake, Secret};
 use futures_util::{Sink, Stream};
 use native_tls::TlsConnector;
+use socket2::SockRef;
 use tokio::net::TcpStream;
 use tokio::time::Instant;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
@@ -24,6 +25,9 @@ use crate::{Outcome, Status};
 const MESSAGE_MAX: usize = 48 << 20;
 /// Caller audio that may wait for the socket. [messages of one frame]
 const AUDIO_QUEUE: usize = 100;
+/// The kernel takes no more than this before it has sent what it has. Left to itself it queues megabytes, minutes of
+/// speech, and a server behind a slow line would hear the caller ever later. [bytes]
+const UNSENT_MAX: u32 = 16 << 10;
 /// Control messages that may wait for the socket; a peer that takes none of so many is dead.
 const CONTROL_QUEUE: usize = 256;
 /// Time between two pings.
@@ -42,6 +46,8 @@ pub(crate) struct Transport {
     unflushed: bool,
     next_ping: Instant,
     heard_at: Instant,
+    /// What the server was told and nobody else may read.
+    secrets: Vec<Secret>,
 }
 
 struct Outgoing {
@@ -69,7 +75,10 @@ impl Transport {
         let stream = TcpStream::connect((host.as_str(), port))
             .await
             .map_err(|error| failed(format!("cannot reach {host}:{port}: {error}")))?;
-        stream.set_nodelay(true).map_err(|error| failed(format!("cannot set up the connection: {error}")))?;
+        stream
+            .set_nodelay(true)
+            .and_then(|()| SockRef::from(&stream).set_tcp_notsent_lowat(UNSENT_MAX))
+            .map_err(|error| failed(format!("cannot set up the connection: {error}")))?;
         let config = WebSocketConfig::default()
             .read_buffer_size(16 << 10)
             .write_buffer_size(0)
@@ -88,6 +97,7 @@ impl Transport {
             unflushed: false,
             next_ping: now + PING_EVERY,
             heard_at: now,
+            secrets: handshake.headers.iter().map(|(_, value)| value.clone()).collect(),
         })
     }
 
@@ -150,7 +160,7 @@ impl Transport {
         if let Poll::Ready(message) = Pin::new(&mut self.socket).poll_next(context) {
             self.heard_at = Instant::now();
             return Poll::Ready(match message {
-                Some(Ok(Message::Close(frame))) => Err(closed(frame)),
+                Some(Ok(Message::Close(frame))) => Err(closed(frame, &self.secrets)),
                 Some(Ok(message)) => Ok(message),
                 Some(Err(error)) => Err(lost(&error)),
                 None => Err(Outcome::new(Status::Lost, "the AI server closed the connection")),
@@ -235,7 +245,7 @@ fn lost(error: &tungstenite::Error) -> Outcome {
 }
 
 /// What the server's close frame means (RFC 6455 §7.4, and the codes registered with IANA).
-fn closed(frame: Option<tungstenite::protocol::CloseFrame>) -> Outcome {
+fn closed(frame: Option<tungstenite::protocol::CloseFrame>, secrets: &[Secret]) -> Outcome {
     let Some(frame) = frame else {
         return Outcome::new(Status::Complete, "the AI server ended the session");
     };
@@ -246,7 +256,8 @@ fn closed(frame: Option<tungstenite::protocol::CloseFrame>) -> Outcome {
         _ => Status::Lost,
     };
     let code = u16::from(frame.code);
-    let reason = match frame.reason.as_str() {
+    let words = secrets.iter().fold(frame.reason.as_str().to_owned(), |words, secret| secret.hidden_in(words));
+    let reason = match words.as_str() {
         "" => format!("the AI server closed the session with code {code}"),
         words => format!("the AI server closed the session with code {code}: {words}"),
     };

@@ -137,6 +137,15 @@ impl Secret {
         &self.0
     }
 
+    /// `text` without this secret, should somebody have repeated it there.
+    pub fn hidden_in(&self, text: String) -> String {
+        // `Bearer <secret>`: the last word is what counts. Very short ones are no secrets, and would tear holes in words.
+        match self.0.rsplit(' ').next() {
+            Some(secret) if secret.len() >= MIN_SECRET_BYTES => text.replace(secret, "(hidden)"),
+            _ => text,
+        }
+    }
+
     /// True if there is nothing to hide.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
@@ -148,3 +157,6 @@ impl fmt::Debug for Secret {
         f.write_str(if self.is_empty() { "(none)" } else { "(hidden)" })
     }
 }
+
+/// Shorter header values are words like `yes` or `v1`.
+const MIN_SECRET_BYTES: usize = 6;

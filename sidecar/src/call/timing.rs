@@ -30,8 +30,8 @@ pub(super) struct Timing {
     agent_audible: bool,
     caller_speaking: bool,
     last_word: Instant,
-    /// When the first byte of the caller's stream was spoken.
-    stream_start: Option<Instant>,
+    /// How long the caller's stream was when it was last given to the AI, and when that was.
+    stream: (u64, Instant),
     speech_end: Option<Instant>,
     barge_in: Option<Instant>,
     digits_at: Option<Instant>,
@@ -49,7 +49,7 @@ impl Timing {
             agent_audible: false,
             caller_speaking: false,
             last_word: started,
-            stream_start: None,
+            stream: (0, started),
             speech_end: None,
             barge_in: None,
             digits_at: None,
@@ -60,7 +60,9 @@ impl Timing {
     /// The earliest deadline, `other` included.
     pub(super) fn next(&self, other: Instant) -> Instant {
         let ready_by = Some(self.ready_by).filter(|_| self.ready_at.is_none());
-        [ready_by, self.idle_at(), self.digits_at, self.ending_at].into_iter().flatten().fold(other, Instant::min)
+        // Digits pressed before the AI is ready wait for that, however long ago their pause was over.
+        let digits_at = self.digits_at.filter(|_| self.ready_at.is_some());
+        [ready_by, self.idle_at(), digits_at, self.ending_at].into_iter().flatten().fold(other, Instant::min)
     }
 
     pub(super) fn ready_by(&self) -> Instant {
@@ -74,11 +76,9 @@ impl Timing {
         now - self.started
     }
 
-    /// `waiting_ms` of caller audio wait at `now`; the first such moment places the caller's stream in time.
-    pub(super) fn caller_stream(&mut self, now: Instant, waiting_ms: u64) {
-        if waiting_ms > 0 {
-            self.stream_start.get_or_insert_with(|| now - Duration::from_millis(waiting_ms));
-        }
+    /// The AI has been given `total_ms` of the caller's stream by `now`, which is all there was.
+    pub(super) fn caller_stream(&mut self, total_ms: u64, now: Instant) {
+        self.stream = (total_ms, now);
     }
 
     pub(super) fn word(&mut self, now: Instant) {
@@ -97,9 +97,10 @@ impl Timing {
     pub(super) fn speech_stopped(&mut self, now: Instant, at_ms: Option<u64>) {
         self.caller_speaking = false;
         self.word(now);
-        let spoken_at = |(start, ms)| start + Duration::from_millis(ms);
-        let end = self.stream_start.zip(at_ms).map_or(now, spoken_at);
-        self.speech_end = Some(end.min(now));
+        // Counted back from the latest audio: what came earlier may have been late, or stood in for by silence.
+        let (total_ms, given_at) = self.stream;
+        let spoken_at = |ms| given_at.checked_sub(Duration::from_millis(total_ms.saturating_sub(ms)));
+        self.speech_end = Some(at_ms.and_then(spoken_at).unwrap_or(now));
     }
 
     /// The agent's voice is on the line since `at`.
@@ -153,5 +154,80 @@ impl Timing {
     fn idle_at(&self) -> Option<Instant> {
         let quiet = self.ready_at.is_some() && !self.agent_audible && !self.caller_speaking;
         self.idle_after.filter(|_| quiet).map(|limit| self.last_word + limit)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::settings::{RawEntry, RawSection, Settings};
+
+    fn timing(idle_s: u64) -> (Timing, Instant) {
+        let entry = |key: &str, value: String| RawEntry { file: String::new(), line: 0, key: key.to_owned(), value };
+        let entries = vec![entry("url", "ws://127.0.0.1".into()), entry("idle_timeout_s", idle_s.to_string())];
+        let section = RawSection { name: "p".to_owned(), entries };
+        let settings = Settings::parse(&[section], std::path::Path::new("/")).expect("valid");
+        let start = Instant::now();
+        (Timing::new(&settings.profiles["p"], start), start)
+    }
+
+    fn ms(ms: u64) -> Duration {
+        Duration::from_millis(ms)
+    }
+
+    #[test]
+    fn a_response_is_timed_from_the_callers_last_word_even_after_audio_was_late() {
+        let (mut timing, start) = timing(0);
+        timing.ready(start);
+        // 300 ms more audio than time: some had been stood in for by silence and came after all.
+        timing.caller_stream(5300, start + ms(5000));
+        timing.speech_stopped(start + ms(5010), Some(4800));
+        assert_eq!(timing.audible(start + ms(5100)).response, Some(ms(600)));
+        assert_eq!(timing.audible(start + ms(6000)).response, None);
+    }
+
+    #[test]
+    fn only_the_first_audio_is_the_first() {
+        let (mut timing, start) = timing(0);
+        timing.ready(start + ms(50));
+        assert_eq!(timing.audible(start + ms(80)).first_audio, Some(ms(30)));
+        assert_eq!(timing.audible(start + ms(500)).first_audio, None);
+    }
+
+    #[test]
+    fn a_barge_in_is_timed_only_when_there_was_a_voice_to_silence() {
+        let (mut timing, start) = timing(0);
+        timing.speech_started(start, true);
+        assert_eq!(timing.silent(start + ms(20)), None);
+        timing.audible(start + ms(40));
+        timing.speech_started(start + ms(100), true);
+        assert_eq!(timing.silent(start + ms(115)), Some(ms(15)));
+    }
+
+    #[test]
+    fn nobody_is_idle_while_somebody_speaks() {
+        let (mut timing, start) = timing(2);
+        timing.ready(start);
+        assert!(!timing.idle_due(start + ms(1999)) && timing.idle_due(start + ms(2000)));
+        timing.speech_started(start + ms(1000), false);
+        assert!(!timing.idle_due(start + ms(9000)));
+        timing.speech_stopped(start + ms(9000), None);
+        timing.audible(start + ms(9500));
+        assert!(!timing.idle_due(start + ms(20_000)));
+        timing.silent(start + ms(20_000));
+        assert!(!timing.idle_due(start + ms(21_999)) && timing.idle_due(start + ms(22_000)));
+    }
+
+    #[test]
+    fn digits_pressed_early_wake_nobody_before_the_ai_is_ready() {
+        let (mut timing, start) = timing(0);
+        let after = |after| start + ms(after);
+        timing.digit(after(100));
+        assert_eq!(timing.next(after(60_000)), timing.ready_by());
+        assert!(!timing.digits_due(after(3000)));
+        timing.ready(after(3000));
+        assert!(timing.next(after(60_000)) <= after(3000));
+        assert!(timing.digits_due(after(3000)));
+        assert_eq!(timing.next(after(60_000)), after(60_000));
     }
 }

@@ -1,0 +1,75 @@
+# Building, trying out, testing and installing res_ai_bridge. `make help` lists the targets.
+#
+# Every target that needs packages or an Asterisk gets them by itself (tests/rig/setup.sh); when nothing is
+# missing that takes a fraction of a second.
+
+MODULE := target/release/libres_ai_bridge.so
+CHECKED := target/checked/libres_ai_bridge.so
+PROFILE ?= practice
+export CARGO_TARGET_DIR := $(CURDIR)/target
+
+# Asterisk's directory for $(1), a line of `core show settings`: from the running Asterisk, else from its
+# configuration ($(2)), else where distributions put it ($(3)).
+asterisk_dir = $(firstword $(shell { asterisk -rx 'core show settings' | sed -n 's/^ *$(1): *//p'; \
+	sed -n 's/^ *$(2) *=>* *//p' /etc/asterisk/asterisk.conf; ls -d $(3); } 2>/dev/null))
+MODULE_DIR = $(call asterisk_dir,Module directory,astmoddir,/usr/lib/*/asterisk/modules /usr/lib64/asterisk/modules /usr/lib/asterisk/modules)
+CONFIG_DIR = $(call asterisk_dir,Configuration directory,astetcdir,/etc/asterisk)
+DATA_DIR = $(call asterisk_dir,Data directory,astdatadir,/usr/share/asterisk /var/lib/asterisk)
+
+# Recipes that compile or run: with the Asterisk that set-up has found or built.
+WITH_ASTERISK = set -a; . target/rig.env; set +a;
+
+.DEFAULT_GOAL := build
+.PHONY: build install demo up test lint unit integration checked setup setup-build clean help
+
+build: setup-build ## Build the module: target/release/libres_ai_bridge.so (default)
+	@$(WITH_ASTERISK) cargo build --release
+
+install: build ## Install module, help texts and configuration into this machine's Asterisk (DESTDIR works)
+	@test -n "$(MODULE_DIR)" || { echo "No Asterisk was found. Say where: make install MODULE_DIR=… CONFIG_DIR=… DATA_DIR=…"; exit 1; }
+	@install -D -m 755 $(MODULE) "$(DESTDIR)$(MODULE_DIR)/.res_ai_bridge.so.new"
+	@mv "$(DESTDIR)$(MODULE_DIR)/.res_ai_bridge.so.new" "$(DESTDIR)$(MODULE_DIR)/res_ai_bridge.so"
+	@install -D -m 644 -t "$(DESTDIR)$(DATA_DIR)/documentation/thirdparty" res_ai_bridge/res_ai_bridge-en_US.xml
+	@install -D -m 644 -t "$(DESTDIR)$(CONFIG_DIR)" asterisk-conf/ai_bridge.conf.sample
+	@cd asterisk-conf; for file in ai_bridge.conf instructions.md; do \
+		test -e "$(DESTDIR)$(CONFIG_DIR)/$$file" && continue; \
+		install -m 640 $$file "$(DESTDIR)$(CONFIG_DIR)/"; \
+		if getent group asterisk >/dev/null; then chgrp asterisk "$(DESTDIR)$(CONFIG_DIR)/$$file"; fi; done
+	@echo "Installed in $(DESTDIR)$(MODULE_DIR). Now: asterisk -rx 'module load res_ai_bridge.so'"
+	@echo "After an update restart Asterisk: the old module stays in memory until then."
+
+demo: build setup ## Place a real call to the AI and show what happens (PROFILE=assistant: to OpenAI)
+	@$(WITH_ASTERISK) cargo build --quiet --release -p practice-agent -p rig
+	@$(WITH_ASTERISK) target/release/rig demo --profile $(PROFILE)
+
+up: build setup ## Run Asterisk and the practice agent for a softphone, until Ctrl-C
+	@$(WITH_ASTERISK) cargo build --quiet --release -p practice-agent -p rig
+	@$(WITH_ASTERISK) exec target/release/rig up --profile $(PROFILE)
+
+test: lint unit integration ## Everything CI runs: lint, unit tests, integration tests with a real Asterisk
+
+lint: setup-build ## Formatting, clippy and documentation, warnings are errors
+	@cargo fmt --all --check
+	@$(WITH_ASTERISK) cargo clippy --workspace --all-targets --all-features -- -D warnings
+	@$(WITH_ASTERISK) RUSTDOCFLAGS="$(unit: setup ## Unit tests, and the rig's test of itself
+	@$(WITH_ASTERISK) cargo test --release --workspace --exclude res_ai_bridge
+
+integration: checked setup ## The module in a real Asterisk (TEST=name runs only tests so named)
+	@$(WITH_ASTERISK) RES_AI_BRIDGE_SO=$(CURDIR)/$(CHECKED) cargo test --release -p res_ai_bridge -- $(TEST)
+
+# The module with the allocator guard of its tests. Dependencies are shared with the ordinary build.
+checked: setup-build
+	@$(WITH_ASTERISK) cargo build --release --features checked
+	@install -D $(MODULE) $(CHECKED)
+
+setup: ## Packages and an Asterisk 22 for building and testing
+	@tests/rig/setup.sh
+
+setup-build:
+	@tests/rig/setup.sh build
+
+clean: ## Remove everything that was built (not the Asterisk root in the cache folder)
+	@rm -rf target demo
+
+help: ## This list
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 22

@@ -1,0 +1,205 @@
+//! A SIP phone that dials into a [`Rig`].
+
+use std::path::PathBuf;
+use std::process::Child;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+
+use crate::rtp::{DIGITS, Line};
+use crate::sip::{Dial, Signalling, complaint};
+use crate::wait::poll_for;
+use crate::{CallEvent, Codec, Ended, Event, Recording, Rig};
+
+/// Time a dropped call is given to end by itself.
+const FAREWELL: Duration = Duration::from_secs(2);
+
+/// A phone, registered nowhere, that calls as 1001 unless told otherwise.
+pub struct Phone {
+    dial: Dial,
+    codec: Codec,
+    directory: PathBuf,
+}
+
+impl Phone {
+    /// A phone with A-law.
+    pub fn new(rig: &Rig) -> Self {
+        let dial = Dial {
+            asterisk: rig.sip_addr(),
+            user: "1001".into(),
+            password: "1001pass".into(),
+            extension: String::new(),
+        };
+        Self { dial, codec: Codec::Alaw, directory: rig.directory().join("run") }
+    }
+
+    /// The one codec this phone offers.
+    pub fn codec(mut self, codec: Codec) -> Self {
+        self.codec = codec;
+        self
+    }
+
+    /// Calls as another user.
+    pub fn account(mut self, user: &str, password: &str) -> Self {
+        self.dial.user = user.into();
+        self.dial.password = password.into();
+        self
+    }
+
+    /// Dials `extension` and returns when the call has just left the phone.
+    ///
+    /// # Errors
+    /// When SIPp cannot be started.
+    pub fn dial(mut self, extension: &str) -> Result<PhoneCall> {
+        static NEXT: AtomicU32 = AtomicU32::new(1);
+        self.dial.extension = extension.into();
+        let scenario = self.directory.join(format!("phone-{}.xml", NEXT.fetch_add(1, Ordering::Relaxed)));
+        let line = Line::open(self.codec)?;
+        let (signalling, sipp) = Signalling::dial(&self.dial, line.clone(), &scenario)?;
+        Ok(PhoneCall { signalling, line, sipp: Mutex::new(sipp), scenario })
+    }
+}
+
+/// A call of a [`Phone`]. Dropping it hangs up.
+pub struct PhoneCall {
+    signalling: Arc<Signalling>,
+    line: Arc<Line>,
+    sipp: Mutex<Child>,
+    scenario: PathBuf,
+}
+
+impl PhoneCall {
+    /// Waits for the answer and gives its time.
+    ///
+    /// # Errors
+    /// When the call ends before, or nobody answers within `timeout`.
+    pub fn wait_answered(&self, timeout: Duration) -> Result<Instant> {
+        let result = self.signalling.wait(timeout, |event| match event.what {
+            CallEvent::Answered => Some(Ok(event.at)),
+            CallEvent::Ended(how) => Some(Err(how)),
+            _ => None,
+        });
+        match result {
+            Some(Ok(at)) => Ok(at),
+            Some(Err(how)) => bail!("not answered: {how:?}"),
+            None => bail!("no answer after {timeout:?}: {}", self.what_happened()),
+        }
+    }
+
+    /// Waits until `what` has happened and gives its time.
+    ///
+    /// # Errors
+    /// When it has not happened within `timeout`.
+    pub fn wait_for(&self, what: CallEvent, timeout: Duration) -> Result<Instant> {
+        let found = self.signalling.wait(timeout, |event| (event.what == what).then_some(event.at));
+        found.with_context(|| format!("no {what:?} after {timeout:?}: {}", self.what_happened()))
+    }
+
+    /// Waits until the call is over, however it ends, and SIPp has finished.
+    ///
+    /// # Errors
+    /// When it is not over within `timeout`.
+    pub fn wait_ended(&self, timeout: Duration) -> Result<Ended> {
+        let deadline = Instant::now() + timeout;
+        let ended = self.signalling.wait(timeout, |event| match event.what {
+            CallEvent::Ended(how) => Some(how),
+            _ => None,
+        });
+        let ended =
+            ended.with_context(|| format!("the call still runs after {timeout:?}: {}", self.what_happened()))?;
+        let remaining = deadline.saturating_duration_since(Instant::now());
+        poll_for(remaining, || self.sipp().try_wait().ok().flatten())
+            .with_context(|| format!("SIPp still runs: {}", self.what_happened()))?;
+        Ok(ended)
+    }
+
+    /// Hangs up, at any moment: CANCEL before the answer, BYE after it.
+    pub fn hang_up(&self) {
+        self.signalling.hang_up();
+    }
+
+    /// Everything that happened so far.
+    pub fn events(&self) -> Vec<Event> {
+        self.signalling.events()
+    }
+
+    /// Queues samples at the codec's rate behind what is queued already; they leave in packets of 20 ms as soon as
+    /// there is someone to hear them. Gives the number of the first sample, counted over the whole call.
+    pub fn play(&self, samples: &[i16]) -> u64 {
+        self.line.play(&self.line.codec.encode(samples))
+    }
+
+    /// Queues bytes of the codec, sent as they are. Otherwise as [`Self::play`].
+    pub fn play_bytes(&self, bytes: &[u8]) -> u64 {
+        self.line.play(bytes)
+    }
+
+    /// Forgets what has not left yet.
+    pub fn stop_playing(&self) {
+        self.line.stop_playing();
+    }
+
+    /// When the packet with this sample left; `None` while it has not.
+    pub fn played_at(&self, sample: u64) -> Option<Instant> {
+        self.line.played_at(sample)
+    }
+
+    /// Waits until all that is queued, digits too, has left.
+    ///
+    /// # Errors
+    /// When it has not within `timeout`.
+    pub fn wait_played(&self, timeout: Duration) -> Result<()> {
+        if self.line.wait_played(timeout) { Ok(()) } else { bail!("audio still queued after {timeout:?}") }
+    }
+
+    /// Stops sending audio packets altogether, as a phone with discontinuous transmission or on hold does.
+    pub fn mute(&self, muted: bool) {
+        self.line.mute(muted);
+    }
+
+    /// Sends a digit (`0`-`9`, `*`, `#`, `A`-`D`) as an RFC 4733 event of 160 ms, after those still to be sent.
+    ///
+    /// # Panics
+    /// When there is no such digit.
+    pub fn send_digit(&self, digit: char) {
+        let code = DIGITS.find(digit).unwrap_or_else(|| panic!("{digit:?} is not a telephone digit"));
+        self.line.send_digit(code as u8);
+    }
+
+    /// What the phone has heard so far.
+    pub fn heard(&self) -> Recording {
+        Recording { codec: self.line.codec, packets: self.line.heard() }
+    }
+
+    /// Process id of this call's SIPp.
+    pub fn sipp_pid(&self) -> u32 {
+        self.sipp().id()
+    }
+
+    fn sipp(&self) -> MutexGuard<'_, Child> {
+        self.sipp.lock().expect("no panic")
+    }
+
+    /// For an error message: the events, and SIPp's own complaint if it has one.
+    fn what_happened(&self) -> String {
+        let events: Vec<_> = self.events().iter().map(|event| event.what).collect();
+        format!("{events:?} {}", complaint(&self.scenario))
+    }
+}
+
+impl Drop for PhoneCall {
+    fn drop(&mut self) {
+        let running = matches!(self.sipp().try_wait(), Ok(None));
+        if running {
+            self.hang_up();
+        }
+        if running && self.wait_ended(FAREWELL).is_err() {
+            let _ = self.sipp().kill();
+            let _ = self.sipp().wait();
+        }
+        self.signalling.close();
+        self.line.close();
+    }
+}
