@@ -51,7 +51,9 @@ test: lint unit integration ## Everything CI runs: lint, unit tests, integration
 lint: setup-build ## Formatting, clippy and documentation, warnings are errors
 	@cargo fmt --all --check
 	@$(WITH_ASTERISK) cargo clippy --workspace --all-targets --all-features -- -D warnings
-	@$(WITH_ASTERISK) RUSTDOCFLAGS="$(unit: setup ## Unit tests, and the rig's test of itself
+	@$(WITH_ASTERISK) RUSTDOCFLAGS=-Dwarnings cargo doc --quiet --workspace --no-deps --document-private-items
+
+unit: setup ## Unit tests, and the rig's test of itself
 	@$(WITH_ASTERISK) cargo test --release --workspace --exclude res_ai_bridge
 
 integration: checked setup ## The module in a real Asterisk (TEST=name runs only tests so named)

@@ -65,7 +65,7 @@ fn hold(
     max_sessions: usize,
     results: &mut Results,
 ) -> Outcome {
-    let failed = |problem: &str| Outcome::new(Status::Error, problem.to_owned());
+    let failed = |problem: &str| Outcome::new(Status::Error, problem);
     let Some(plan) = CallPlan::new(profile, options, channel.phone_format()) else {
         return failed("there is no such dialect");
     };

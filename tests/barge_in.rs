@@ -167,7 +167,10 @@ fn what_comes_late_of_an_interrupted_answer_is_not_heard() {
     let created = &sent(&talk.session, "response.created")[0].json;
     let response = created["response"]["id"].as_str().expect("an id").to_owned();
     let item = items(&talk.session)[0].clone();
-    let late = Script::new().repeat(5, delta(&response, &item, &codes(99, 800)));
+    // Of the item that was cut, and of one more that nobody has heard of yet.
+    let late = Script::new()
+        .repeat(5, delta(&response, &item, &codes(99, 800)))
+        .repeat(5, delta(&response, "item_next", &codes(98, 800)));
     talk.perform(late.sleep(Duration::from_millis(300)));
     talk.perform(Script::new().say(short_answer(2, 400)).sleep(Duration::from_millis(500)));
     assert_eq!(talk.heard_of(&[1, 2])[1], 400, "the next answer is heard, and whole");

@@ -128,9 +128,13 @@ fn twenty_calls_at_once_are_twenty_conversations() {
 
     println!("threads: {} before, {} during, {} at most allowed", before.threads, during.threads, before.threads + 20);
     assert!(during.threads <= before.threads + talks.len(), "{before:?} became {during:?}");
-    eventually("Asterisk is as it was", SOON, || {
-        let after = stage.rig.figures().expect("Asterisk runs");
-        after.threads <= before.threads && after.descriptors <= before.descriptors
+    let mut after = during;
+    eventually("Asterisk has the threads and descriptors it had", 2 * SOON, || {
+        let now = stage.rig.figures().expect("Asterisk runs");
+        if now != std::mem::replace(&mut after, now) {
+            println!("{before:?} before, {now:?} now");
+        }
+        now.threads <= before.threads && now.descriptors <= before.descriptors
     });
 
     let mut all_intervals: Vec<Duration> = Vec::new();

@@ -142,6 +142,11 @@ impl AgentLine {
         Some(spans.into_iter().map(heard).collect())
     }
 
+    /// True from a flush until [`AgentLine::heard`] has answered.
+    pub(crate) fn is_flushing(&self) -> bool {
+        self.flushing.is_some()
+    }
+
     /// True when the caller has heard all there is, up to the last frame's padding.
     pub(crate) fn drained(&self) -> bool {
         self.queue.is_empty() && self.turn_over && self.feed.cursor() >= self.feed.written()

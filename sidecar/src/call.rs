@@ -115,7 +115,9 @@ impl Call {
             tokio::select! {
                 biased;
                 () = self.end.woken() => {}
-                message = transport.next() => match message {
+                // What comes after an interruption may be the next answer: the dialect must first have learnt what
+                // was heard of this one, or it would cut off that one.
+                message = transport.next(), if !self.line.is_flushing() => match message {
                     Ok(message) => self.handle_message(&message),
                     Err(outcome) => return self.last_words(outcome).await,
                 },
@@ -199,13 +201,7 @@ impl Call {
         while let Some(event) = self.end.next_event() {
             self.handle_event(event, now);
         }
-        if let Some(heard) = self.line.heard() {
-            self.dialect.handle_interrupted(&heard);
-            if let Some(item) = heard.first() {
-                let (heard, received) = (item.heard_ms, item.received_ms);
-                info!("AI {}: interrupted after {heard} ms of {received} ms of the answer", self.id());
-            }
-        }
+        self.settle_flush();
         self.act(transport, now)?;
         if self.ready {
             self.give_caller_audio(now);
@@ -219,6 +215,16 @@ impl Call {
             return self.ending.take().map_or(Ok(()), Err);
         }
         Ok(())
+    }
+
+    /// Tells the dialect what had been heard when the line fell silent, once that is certain.
+    fn settle_flush(&mut self) {
+        let Some(heard) = self.line.heard() else { return };
+        self.dialect.handle_interrupted(&heard);
+        if let Some(item) = heard.first() {
+            let (heard, received) = (item.heard_ms, item.received_ms);
+            info!("AI {}: interrupted after {heard} ms of {received} ms of the answer", self.id());
+        }
     }
 
     fn handle_event(&mut self, event: CallerEvent, now: Instant) {
@@ -313,6 +319,8 @@ impl Call {
         self.timing.speech_started(now, interrupts);
         self.line.flush();
         self.end.ring();
+        // With nothing in the ring there is nothing to wait for.
+        self.settle_flush();
         if interrupts {
             self.end.shared().info.stats.barge_ins.fetch_add(1, Ordering::Relaxed);
             info!("AI {}: barge-in, heard by the server", self.id());

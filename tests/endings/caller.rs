@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use practice_agent::{Script, Session, Step};
 use rig::PhoneCall;
 
-use super::{assert_hung_up, passive, speech};
+use super::{assert_hung_up, assert_no_more_descriptors, passive, speech};
 use crate::common::{SOON, Stage, eventually, extension};
 
 /// Any sound of the agent is louder than this; full scale is 1.
@@ -17,35 +17,40 @@ const AUDIBLE: f64 = 0.01;
 fn before_the_ai_has_answered() {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
     let address = listener.local_addr().expect("bound");
-    let stage = Stage::new(passive(), "", &extension("201", &format!(",u(ws://{address}/)")));
+    let stage = Stage::new(passive(), "connect_timeout_ms = 60000", &extension("201", &format!(",u(ws://{address}/)")));
 
-    let mut call = stage.call("201");
+    let call = stage.call("201");
     let mut connection = accept(&listener);
     read_until(&mut connection, "\r\n\r\n");
     call.hang_up();
 
-    assert_hung_up(&stage, "201", &mut call);
+    assert_hung_up(&stage, "201", &call);
     assert_eq!(connection.read(&mut [0; 64]).expect("closed in time"), 0, "the connection outlives the call");
 }
 
 #[test]
 fn at_any_moment_of_the_conversation() {
     let stage = Stage::new(passive(), "greeting = Hello", &extension("_20X", ""));
-    let moments: [(&str, fn(&PhoneCall, &Session)); 4] = [
+    let moments: [(&str, Moment); 4] = [
         ("201", during_the_greeting),
         ("202", in_the_middle_of_an_answer),
         ("203", while_speaking),
         ("204", while_interrupting),
     ];
+    let mut descriptors = None;
     for (extension, until) in moments {
-        let (mut call, session) = stage.talk(extension);
+        let (call, session) = stage.talk(extension);
         until(&call, &session);
         call.hang_up();
-        assert_hung_up(&stage, extension, &mut call);
+        assert_hung_up(&stage, extension, &call);
         let closed = session.wait_closed(SOON).expect("the WebSocket closes with the call");
         assert_eq!(closed.code, Some(1000), "{extension}: {closed:?}");
+        assert_no_more_descriptors(&stage, &mut descriptors);
     }
 }
+
+/// Brings a conversation to the moment in which the caller hangs up.
+type Moment = fn(&PhoneCall, &Session);
 
 fn during_the_greeting(call: &PhoneCall, session: &Session) {
     session.perform(Script::new().wait_event("response.create", SOON).start_saying(speech(10_000)));

@@ -14,7 +14,7 @@ const A_WHILE: Duration = Duration::from_secs(3);
 #[test]
 fn garbage_does_not_end_the_conversation() {
     let stage = Stage::new(passive(), "", "");
-    let (mut call, session) = stage.talk("100");
+    let (call, session) = stage.talk("100");
     session.perform(faults::garbage());
     for event in ["session.updated", "response.done", "error", "response.function_call_arguments.done"] {
         let deep = ["{\"a\":".repeat(5_000), "1".to_owned(), "}".repeat(5_000)].concat();
@@ -25,23 +25,23 @@ fn garbage_does_not_end_the_conversation() {
     session.wait_performed(SOON).expect("all is sent");
     assert_conversing(&call, &session);
     session.perform(Script::new().close(1000, ""));
-    assert_ended(&stage, "100", &mut call, "COMPLETE", "code 1000");
+    assert_ended(&stage, "100", &call, "COMPLETE", "code 1000");
 }
 
 #[test]
 fn a_message_of_any_allowed_size_is_taken_and_a_larger_one_ends_the_call() {
     let stage = Stage::new(passive(), "", "");
-    let (mut call, session) = stage.talk("100");
+    let (call, session) = stage.talk("100");
     session.perform(faults::huge_message(40 << 20));
     assert_conversing(&call, &session);
     session.perform(faults::huge_message(49 << 20));
-    assert_ended(&stage, "100", &mut call, "LOST", "the AI server sent a message of more than 48 MiB");
+    assert_ended(&stage, "100", &call, "LOST", "the AI server sent a message of more than 48 MiB");
 }
 
 #[test]
 fn ten_minutes_of_audio_at_once_are_cut_and_the_call_goes_on() {
     let stage = Stage::new(passive(), "playout_max_s = 2", "");
-    let (mut call, session) = stage.talk("100");
+    let (call, session) = stage.talk("100");
     for chunk_ms in [100, u32::MAX] {
         let start = Instant::now();
         let story = Speech::wire("A long story.", signal::codes(1, 600 * 8000)).at(Pace::Burst);
@@ -55,14 +55,14 @@ fn ten_minutes_of_audio_at_once_are_cut_and_the_call_goes_on() {
     assert_eq!(warnings, 2, "one for each story");
     assert_conversing(&call, &session);
     session.perform(Script::new().close(1000, ""));
-    assert_ended(&stage, "100", &mut call, "COMPLETE", "code 1000");
+    assert_ended(&stage, "100", &call, "COMPLETE", "code 1000");
 }
 
 #[test]
 fn a_server_that_reads_too_slowly_costs_audio_and_nothing_else() {
     let agent = passive().receive_buffer(4096);
     let stage = Stage::new(agent, "audio = pcm24", "");
-    let (mut call, session) = stage.talk("100");
+    let (call, session) = stage.talk("100");
     // Pings keep the connection alive: their answers come late, but the server is not silent.
     session.perform(Step::ReadSlowly { bytes_per_s: 1000 });
     let start = Instant::now();
@@ -84,7 +84,7 @@ fn a_server_that_reads_too_slowly_costs_audio_and_nothing_else() {
 #[test]
 fn a_flood_of_pings_is_answered_and_does_not_disturb() {
     let stage = Stage::new(passive(), "", "");
-    let (mut call, session) = stage.talk("100");
+    let (call, session) = stage.talk("100");
     session.perform(faults::ping_flood(10_000));
     let last = 9_999u32.to_be_bytes();
     eventually("the last ping is answered", SOON, || {
@@ -99,20 +99,20 @@ fn a_flood_of_pings_is_answered_and_does_not_disturb() {
 #[test]
 fn a_server_that_falls_silent_is_given_up_after_a_while() {
     let stage = Stage::new(passive(), "", "");
-    let (mut call, session) = stage.talk("100");
+    let (call, session) = stage.talk("100");
     session.perform(Step::Stall);
     let stalled = Instant::now();
     stage.rig.wait_log("RESULT of 100:", Duration::from_secs(25)).expect("the call ends");
     let took = stalled.elapsed();
     assert!((14..22).contains(&took.as_secs()), "given up after {took:?}");
-    assert_ended(&stage, "100", &mut call, "LOST", "the AI server has been silent for 15 s");
+    assert_ended(&stage, "100", &call, "LOST", "the AI server has been silent for 15 s");
 }
 
 /// Caller audio of the one session that never reached the AI. [ms]
 fn dropped_ms(stage: &Stage) -> u64 {
     let table = stage.cli("ai show sessions");
     let line = table.lines().nth(1).unwrap_or_default();
-    let figure = line.split_whitespace().last().and_then(|dropped| dropped.strip_suffix("ms"));
+    let figure = line.trim_end().trim_end_matches("ms").split_whitespace().last();
     figure.and_then(|figure| figure.parse().ok()).unwrap_or_else(|| panic!("no session in {table}"))
 }
 

@@ -2,19 +2,19 @@
 
 use std::time::{Duration, Instant};
 
-use practice_agent::{Pace, Script, Speech, Step};
+use practice_agent::{Door, Pace, Script, Speech, Step};
 use rig::Ended;
 
 use super::{assert_ended, passive};
-use crate::common::{Result, SOON, Stage, extension, profile, signal};
+use crate::common::{Result, SOON, Stage, eventually, extension, profile, signal};
 
 #[test]
 fn the_longest_allowed_time() {
     let stage = Stage::new(passive(), "max_duration_s = 1", &extension("201", ",t(2)"));
     for (extension, seconds) in [("100", 1), ("201", 2)] {
-        let (mut call, session) = stage.talk(extension);
+        let (call, session) = stage.talk(extension);
         let answered = call.wait_answered(SOON).expect("answered");
-        let result = assert_ended(&stage, extension, &mut call, "TIMEOUT", &format!("time of {seconds} s was over"));
+        let result = assert_ended(&stage, extension, &call, "TIMEOUT", &format!("time of {seconds} s was over"));
         assert_lasted(answered.elapsed(), Duration::from_secs(seconds));
         assert_eq!(result.number("DURATION"), seconds as f64);
         session.wait_closed(SOON).expect("the WebSocket closes with the call");
@@ -25,30 +25,30 @@ fn the_longest_allowed_time() {
 fn a_while_without_a_word_and_not_while_somebody_speaks() {
     let stage = Stage::new(passive(), "idle_timeout_s = 1", &extension("201", ",i(2)"));
 
-    let (mut call, session) = stage.talk("201");
+    let (call, session) = stage.talk("201");
     let answered = call.wait_answered(SOON).expect("answered");
-    let result = assert_ended(&stage, "201", &mut call, "IDLE", "nobody said a word for 2 s");
+    let result = assert_ended(&stage, "201", &call, "IDLE", "nobody said a word for 2 s");
     assert_lasted(answered.elapsed(), Duration::from_secs(2));
     assert_eq!(result.number("DURATION"), 2.0);
     session.wait_closed(SOON).expect("the WebSocket closes with the call");
 
     // Speech without words, and both speakers take longer than the limit.
-    let (mut call, session) = stage.talk("100");
+    let (call, session) = stage.talk("100");
     let speaks = Duration::from_millis(2500);
     let start = Instant::now();
     let story = Speech::wire("", signal::codes(1, 8 * 2500)).at(Pace::Burst);
     session.perform(Script::new().then(Step::SpeechStarted).sleep(speaks).then(Step::SpeechStopped).say(story));
     stage.rig.wait_log("RESULT of 100:", 2 * SOON).expect("the call ends");
-    assert_ended(&stage, "100", &mut call, "IDLE", "nobody said a word for 1 s");
+    assert_ended(&stage, "100", &call, "IDLE", "nobody said a word for 1 s");
     assert_lasted(start.elapsed(), speaks * 2 + Duration::from_secs(1));
 }
 
 #[test]
 fn the_command_line_stops_one_session_or_all() {
     let stage = Stage::new(passive(), "", &extension("_20X", ""));
-    let (mut first, session) = stage.talk("201");
-    let (mut second, _) = stage.talk("202");
-    let (mut third, _) = stage.talk("203");
+    let (first, session) = stage.talk("201");
+    let (second, _) = stage.talk("202");
+    let (third, _) = stage.talk("203");
     let sessions = stage.cli("ai show sessions");
     let id = sessions.lines().nth(1).and_then(|line| line.split_whitespace().next()).expect("three sessions");
 
@@ -62,15 +62,24 @@ fn the_command_line_stops_one_session_or_all() {
     assert!(stage.cli("ai show sessions").contains("2 AI sessions"), "the others go on");
 
     assert!(stage.cli("ai stop all").contains("2 sessions stopped"));
-    assert_ended(&stage, "202", &mut second, "STOPPED", "stopped from outside");
-    assert_ended(&stage, "203", &mut third, "STOPPED", "stopped from outside");
+    assert_ended(&stage, "202", &second, "STOPPED", "stopped from outside");
+    assert_ended(&stage, "203", &third, "STOPPED", "stopped from outside");
+}
+
+#[test]
+fn the_command_line_stops_a_call_that_is_still_connecting() {
+    let stage = Stage::new(passive().door(Door::Silent), "connect_timeout_ms = 60000", "");
+    let call = stage.call("100");
+    eventually("the AI is called", SOON, || !stage.agent.attempts().is_empty());
+    assert!(stage.cli("ai stop all").contains("1 sessions stopped"));
+    assert_ended(&stage, "100", &call, "STOPPED", "stopped from outside");
 }
 
 #[test]
 fn a_redirected_caller_is_let_go_at_once() {
     let elsewhere = "exten => 300,1,Verbose(0,ARRIVED with ${AISTATUS}: ${AIREASON})\n same => n,Wait(60)\n";
     let stage = Stage::new(passive(), "", elsewhere);
-    let (mut call, session) = stage.talk("100");
+    let (call, session) = stage.talk("100");
     let channel = stage.cli("core show channels concise");
     let channel = channel.split('!').next().expect("one channel");
     // Gives the command line what AMI calls Redirect.
@@ -93,8 +102,8 @@ fn one_session_more_than_allowed() {
         |rig, url| rig.config("ai_bridge.conf", format!("{}\n[general](+)\nmax_sessions = 1\n", profile(url, ""))),
         &extension("_20X", ""),
     );
-    let (mut first, session) = stage.talk("201");
-    let mut second = stage.call("202");
+    let (first, session) = stage.talk("201");
+    let second = stage.call("202");
     let result = stage.result("202");
     assert_eq!((result.get("STATUS"), result.get("WENT_ON")), ("LIMIT", "yes"), "{result:?}");
     assert!(result.get("REASON").contains("max_sessions"), "{result:?}");
@@ -123,7 +132,7 @@ fn what_cannot_begin_says_why_and_does_not_answer_the_phone() {
     let dialplan: String = bad.iter().map(|(number, arguments, ..)| extension(number, arguments)).collect();
     let stage = Stage::new(passive(), "", &dialplan);
     for (number, _, status, words) in bad {
-        let mut call = stage.dial(number);
+        let call = stage.dial(number);
         let ended = call.wait_ended(SOON).expect("the dialplan hangs up");
         assert!(matches!(ended, Ended::Refused(_)), "{number} was answered: {ended:?}");
         let result: Result = stage.result(number);

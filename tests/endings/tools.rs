@@ -12,10 +12,10 @@ use crate::common::{SOON, Stage, eventually, extension, signal};
 #[test]
 fn after_hangup_the_goodbye_is_heard_to_its_end() {
     let stage = Stage::new(passive(), "", "");
-    let (mut call, session) = stage.talk("100");
+    let (call, session) = stage.talk("100");
     let goodbye = signal::codes(3, 8 * 1500);
     session.perform(reply(&goodbye, "hangup", "{}"));
-    assert_ended(&stage, "100", &mut call, "COMPLETE", "the agent hung up");
+    assert_ended(&stage, "100", &call, "COMPLETE", "the agent hung up");
     assert_heard(&call, &goodbye);
     session.wait_closed(SOON).expect("the WebSocket closes with the call");
     assert_eq!(outputs(&session).len(), 1, "the tool call is answered");
@@ -26,7 +26,7 @@ fn a_server_that_closes_after_its_goodbye_is_heard_to_its_end() {
     let stage = Stage::new(passive(), "", &extension("_20X", ""));
     let goodbye = signal::codes(3, 8 * 1500);
     for (extension, tool) in [("201", true), ("202", false)] {
-        let (mut call, session) = stage.talk(extension);
+        let (call, session) = stage.talk(extension);
         if tool {
             session.perform(reply(&goodbye, "hangup", "{}"));
             session.wait_event("conversation.item.create", 0, SOON).expect("the tool call is answered");
@@ -35,7 +35,7 @@ fn a_server_that_closes_after_its_goodbye_is_heard_to_its_end() {
             session
                 .perform(Script::new().say(Speech::wire("Goodbye", goodbye.clone()).at(Pace::Burst)).close(1000, ""));
         }
-        assert_ended(&stage, extension, &mut call, "COMPLETE", "");
+        assert_ended(&stage, extension, &call, "COMPLETE", "");
         assert_heard(&call, &goodbye);
     }
 }
@@ -43,13 +43,13 @@ fn a_server_that_closes_after_its_goodbye_is_heard_to_its_end() {
 #[test]
 fn a_caller_may_hang_up_during_the_goodbye() {
     let stage = Stage::new(passive(), "", "");
-    let (mut call, session) = stage.talk("100");
+    let (call, session) = stage.talk("100");
     session.perform(reply(&signal::codes(3, 8 * 10_000), "hangup", "{}"));
     eventually("the goodbye begins", SOON, || {
         call.heard().audio().flat_map(|packet| &packet.payload).any(|code| !signal::SILENT_CODES.contains(code))
     });
     call.hang_up();
-    assert_hung_up(&stage, "100", &mut call);
+    assert_hung_up(&stage, "100", &call);
     session.wait_closed(SOON).expect("the WebSocket closes with the call");
 }
 
@@ -63,9 +63,9 @@ fn a_transfer_goes_to_the_dialplan_where_the_profile_allows_it() {
     ];
     let announcement = signal::codes(4, 8 * 300);
     for (number, arguments, target) in transfers {
-        let (mut call, session) = stage.talk(number);
+        let (call, session) = stage.talk(number);
         session.perform(reply(&announcement, "transfer", arguments));
-        let result = assert_ended(&stage, number, &mut call, "TRANSFER", target);
+        let result = assert_ended(&stage, number, &call, "TRANSFER", target);
         assert_eq!(result.get("TRANSFER"), target);
         assert_heard(&call, &announcement);
     }
@@ -74,7 +74,7 @@ fn a_transfer_goes_to_the_dialplan_where_the_profile_allows_it() {
 #[test]
 fn a_tool_call_that_is_refused_goes_back_to_the_agent_and_the_call_goes_on() {
     let stage = Stage::new(passive(), "transfer_context = staff", "");
-    let (mut call, session) = stage.talk("100");
+    let (call, session) = stage.talk("100");
     let refused = [
         ("transfer", r#"{"extension":"300","context":"default"}"#, "transfers are allowed to staff"),
         ("transfer", r#"{"extension":"1,1)&System(id"}"#, "expected digits or letters"),

@@ -6,7 +6,7 @@ mod picture;
 mod tape;
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -68,7 +68,7 @@ pub(crate) fn run(profile: &str) -> Result<()> {
 }
 
 /// A path as people like to see it: from where they are.
-fn shown(path: &PathBuf) -> String {
+fn shown(path: &Path) -> String {
     let here = std::env::current_dir().unwrap_or_default();
     path.strip_prefix(here).unwrap_or(path).display().to_string()
 }
