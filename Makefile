@@ -54,10 +54,10 @@ lint: setup-build ## Formatting, clippy and documentation, warnings are errors
 	@$(WITH_ASTERISK) RUSTDOCFLAGS=-Dwarnings cargo doc --quiet --workspace --no-deps --document-private-items
 
 unit: setup ## Unit tests, and the rig's test of itself
-	@$(WITH_ASTERISK) cargo test --release --workspace --exclude res_ai_bridge
+	@$(WITH_ASTERISK) cargo test --release --no-fail-fast --workspace --exclude res_ai_bridge
 
 integration: checked setup ## The module in a real Asterisk (TEST=name runs only tests so named)
-	@$(WITH_ASTERISK) RES_AI_BRIDGE_SO=$(CURDIR)/$(CHECKED) cargo test --release -p res_ai_bridge -- $(TEST)
+	@$(WITH_ASTERISK) RES_AI_BRIDGE_SO=$(CURDIR)/$(CHECKED) RUST_TEST_THREADS=4 cargo test --release --no-fail-fast -p res_ai_bridge -- $(TEST)
 
 # The module with the allocator guard of its tests. Dependencies are shared with the ordinary build.
 checked: setup-build

@@ -2,7 +2,7 @@
 
 use std::ffi::{CStr, c_char, c_int};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use ai_media::Format;
@@ -22,6 +22,7 @@ use crate::{guard, module};
 #[unsafe(no_mangle)]
 extern "C" fn res_ai_bridge_exec(raw: *mut ast_channel, arguments: *const c_char) -> c_int {
     guard::enter(-1, || {
+        let _running = Running::new();
         // SAFETY: Asterisk calls an application with its channel, on the channel's thread, and the value ends with this
         // call.
         let Some(channel) = (unsafe { Channel::from_raw(raw) }) else { return -1 };
@@ -33,6 +34,29 @@ extern "C" fn res_ai_bridge_exec(raw: *mut ast_channel, arguments: *const c_char
         results.publish(&channel, &outcome);
         if channel.is_hung_up() { -1 } else { 0 }
     })
+}
+
+/// Calls that are inside the application now.
+static RUNNING: AtomicUsize = AtomicUsize::new(0);
+
+/// How many calls are inside the application now.
+pub(crate) fn running() -> usize {
+    RUNNING.load(Ordering::Acquire)
+}
+
+struct Running;
+
+impl Running {
+    fn new() -> Self {
+        RUNNING.fetch_add(1, Ordering::AcqRel);
+        Self
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        RUNNING.fetch_sub(1, Ordering::AcqRel);
+    }
 }
 
 fn converse(channel: &Channel, arguments: &str, results: &mut Results) -> Outcome {
@@ -66,6 +90,10 @@ fn hold(
     results: &mut Results,
 ) -> Outcome {
     let failed = |problem: &str| Outcome::new(Status::Error, problem);
+    let seat = match bridge.sidecar.seat(max_sessions) {
+        Ok(seat) => seat,
+        Err(limit) => return Outcome::new(Status::Limit, limit.to_string()),
+    };
     let Some(plan) = CallPlan::new(profile, options, channel.phone_format()) else {
         return failed("there is no such dialect");
     };
@@ -84,11 +112,7 @@ fn hold(
         return failed("Asterisk cannot translate between the phone's codec and signed linear");
     };
     channel.stop_generator();
-    let begun = bridge.sidecar.begin(plan, channel.name(), formats.format(), doorbell.clone(), max_sessions);
-    let mut end = match begun {
-        Ok(end) => end,
-        Err(limit) => return Outcome::new(Status::Limit, limit.to_string()),
-    };
+    let mut end = bridge.sidecar.begin(seat, plan, channel.name(), formats.format(), doorbell.clone());
     let limits = Limits {
         end_digits: options.end_digits.clone(),
         max_duration: options.max_duration.or(Some(profile.max_duration)).filter(|limit| !limit.is_zero()),

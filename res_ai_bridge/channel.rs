@@ -118,16 +118,17 @@ impl Channel {
 
     /// What the phone itself speaks; codecs other than G.711 count as linear at their rate.
     pub(crate) fn phone_format(&self) -> Format {
-        // SAFETY: the channel is valid (`from_raw`); its raw format is set and stays alive for these reads, which only
-        // this thread could change.
+        // SAFETY: the channel is valid (`from_raw`) and not locked by this thread; the answer is ours to give back.
+        let Some(format) = (unsafe { FormatRef::from_raw(ffi::ai_shim_phone_format(self.raw())) }) else {
+            return Format::slin(8000);
+        };
+        // SAFETY: the format is held, and the cached ones live as long as Asterisk.
         unsafe {
-            let format = ffi::ast_channel_rawreadformat(self.raw());
-            let is = |other| ffi::ast_format_cmp(format, other) == ffi::AST_FORMAT_CMP_EQUAL;
+            let is = |other| ffi::ast_format_cmp(format.0.as_ptr(), other) == ffi::AST_FORMAT_CMP_EQUAL;
             match () {
-                () if format.is_null() => Format::slin(8000),
                 () if is(ffi::ast_format_alaw) => Format::ALAW,
                 () if is(ffi::ast_format_ulaw) => Format::ULAW,
-                () => Format::slin(ffi::ast_format_get_sample_rate(format)),
+                () => Format::slin(ffi::ast_format_get_sample_rate(format.0.as_ptr())),
             }
         }
     }
@@ -197,11 +198,11 @@ pub(crate) struct BorrowedFormats<'a> {
 impl<'a> BorrowedFormats<'a> {
     fn new(channel: &'a Channel, format: Format) -> Option<Self> {
         let ours = asterisk_format(format)?;
-        // SAFETY: the channel is valid; the formats are references it holds, which `FormatRef` holds too from here on.
+        // SAFETY: the channel is valid and not locked by this thread; the answers are ours to give back.
         let (read, write) = unsafe {
             (
-                FormatRef::new(ffi::ast_channel_readformat(channel.raw()))?,
-                FormatRef::new(ffi::ast_channel_writeformat(channel.raw()))?,
+                FormatRef::from_raw(ffi::ai_shim_read_format(channel.raw()))?,
+                FormatRef::from_raw(ffi::ai_shim_write_format(channel.raw()))?,
             )
         };
         let borrowed = Self { channel, read, write, ours, format };
@@ -234,29 +235,19 @@ struct FormatRef(NonNull<ffi::ast_format>);
 
 impl FormatRef {
     /// # Safety
-    /// `format` is null or an object that is alive now.
-    unsafe fn new(format: *mut ffi::ast_format) -> Option<Self> {
-        let format = NonNull::new(format)?;
-        // SAFETY: the object is alive, as the caller says.
-        unsafe { count(format, 1) };
-        Some(Self(format))
+    /// `format` is null, or comes with a reference that nobody else gives back.
+    unsafe fn from_raw(format: *mut ffi::ast_format) -> Option<Self> {
+        NonNull::new(format).map(Self)
     }
 }
 
 impl Drop for FormatRef {
     fn drop(&mut self) {
-        // SAFETY: gives back the one reference that `new` took.
-        unsafe { count(self.0, -1) };
+        // SAFETY: gives back the one reference that came with the format; the strings are static.
+        unsafe {
+            ffi::__ao2_ref(self.0.as_ptr().cast(), -1, c"".as_ptr(), c"channel.rs".as_ptr(), 0, c"drop".as_ptr())
+        };
     }
-}
-
-/// # Safety
-/// `format` is alive, and a negative `change` gives back references that the caller holds.
-unsafe fn count(format: NonNull<ffi::ast_format>, change: c_int) {
-    // SAFETY: the object is alive, as the caller says; the strings are static.
-    unsafe {
-        ffi::__ao2_ref(format.as_ptr().cast(), change, c"".as_ptr(), c"channel.rs".as_ptr(), 0, c"count".as_ptr())
-    };
 }
 
 /// Asterisk's object for `format`, which lives as long as Asterisk.
@@ -279,7 +270,7 @@ pub(crate) struct Frame(NonNull<ffi::ast_frame>);
 pub(crate) enum Content<'a> {
     /// Audio in the borrowed format.
     Voice(&'a [u8]),
-    /// Audio that is there only by its length: lost, or in a format that was not asked for. [samples at 8 kHz]
+    /// Audio that is there only by its length: lost, or in a format that was not asked for.
     Blank,
     /// A key was pressed and let go.
     Digit(char),
@@ -353,6 +344,11 @@ impl FrameBuffer {
     pub(crate) fn audio(&mut self, bytes: usize) -> &mut [u8] {
         &mut self.0[HEADROOM..HEADROOM + bytes]
     }
+
+    /// Where the audio begins, for those who may also write into the room before it.
+    fn audio_ptr(&mut self) -> *mut u8 {
+        self.0.as_mut_ptr().wrapping_add(HEADROOM)
+    }
 }
 
 /// A frame to be written.
@@ -372,7 +368,7 @@ impl<'a> OutFrame<'a> {
         raw.datalen = bytes as c_int;
         raw.samples = (bytes / formats.format.sample_bytes()) as c_int;
         raw.offset = HEADROOM as c_int;
-        raw.data.ptr = buffer.audio(bytes).as_mut_ptr().cast();
+        raw.data.ptr = buffer.audio_ptr().cast();
         raw.src = c"AI".as_ptr();
         Self { raw, _buffer: PhantomData }
     }

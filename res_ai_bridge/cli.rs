@@ -29,24 +29,29 @@ fn command(
     entry: *mut ast_cli_entry,
     what: c_int,
     arguments: *mut ast_cli_args,
-    complete: fn(),
+    complete: fn(&str),
     run: fn(&[String]) -> Answer,
 ) -> *mut c_char {
     guard::enter(ptr::null_mut(), || {
-        // SAFETY: Asterisk passes an entry that is ours to fill, and arguments that live until the handler returns.
-        let (entry, arguments) = unsafe { (entry.as_mut(), arguments.as_ref()) };
-        let (Some(entry), Some(arguments)) = (entry, arguments) else { return ptr::null_mut() };
+        // SAFETY: Asterisk passes arguments that live until the handler returns.
+        let Some(arguments) = (unsafe { arguments.as_ref() }) else { return ptr::null_mut() };
         match what {
             ffi::CLI_INIT => {
-                entry.command = help.command.as_ptr().cast_mut();
-                entry.usage = help.usage.as_ptr();
+                // SAFETY: Asterisk passes its entry, and nobody else knows it before this returns.
+                unsafe {
+                    (*entry).command = help.command.as_ptr().cast_mut();
+                    (*entry).usage = help.usage.as_ptr();
+                }
                 ptr::null_mut()
             }
             ffi::CLI_GENERATE => {
-                complete();
+                if arguments.pos == help.words() {
+                    // SAFETY: the word typed so far is a NUL-terminated string.
+                    complete(&unsafe { CStr::from_ptr(arguments.word) }.to_string_lossy());
+                }
                 ptr::null_mut()
             }
-            _ => match run(&words(entry, arguments)) {
+            _ => match run(&words(help, arguments)) {
                 Answer::Usage => ptr::without_provenance_mut(ffi::RESULT_SHOWUSAGE as usize),
                 Answer::Text(text) => {
                     let text = c_string(&text);
@@ -59,28 +64,35 @@ fn command(
     })
 }
 
+impl Help {
+    /// How many words the command has.
+    fn words(&self) -> c_int {
+        self.command.to_bytes().split(|&byte| byte == b' ').count() as c_int
+    }
+}
+
 /// The words after the command itself.
-fn words(entry: &ast_cli_entry, arguments: &ast_cli_args) -> Vec<String> {
-    let own = usize::try_from(entry.args).unwrap_or(0);
-    let all = usize::try_from(arguments.argc).unwrap_or(0);
-    (own..all)
+fn words(help: &Help, arguments: &ast_cli_args) -> Vec<String> {
+    (help.words()..arguments.argc)
         // SAFETY: `argv` has `argc` NUL-terminated strings.
-        .map(|index| unsafe { CStr::from_ptr(*arguments.argv.add(index)) }.to_string_lossy().into_owned())
+        .map(|index| unsafe { CStr::from_ptr(*arguments.argv.add(index as usize)) }.to_string_lossy().into_owned())
         .collect()
 }
 
-fn nothing_to_complete() {}
+fn nothing_to_complete(_: &str) {}
 
-fn complete_session() {
+/// Offers the sessions whose id begins with `typed`, and `all`.
+fn complete_session(typed: &str) {
     let offer = |word: &str| {
         let word = c_string(word);
         // SAFETY: the word is NUL-terminated; the shim hands Asterisk a copy.
         unsafe { ffi::ai_shim_cli_complete(word.as_ptr()) };
     };
+    let mut ids = vec!["all".to_owned()];
     if let Some(bridge) = module::bridge() {
-        bridge.sidecar.for_each_session(|session| offer(&session.id));
+        bridge.sidecar.for_each_session(|session| ids.push(session.id.clone()));
     }
-    offer("all");
+    ids.iter().filter(|id| id.starts_with(typed)).for_each(|id| offer(id));
 }
 
 #[unsafe(no_mangle)]

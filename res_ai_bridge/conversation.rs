@@ -3,11 +3,13 @@
 //! ```text
 //!        ┌────────────── wait: frame │ 20 ms timer │ doorbell ◄─────────────┐
 //!        ▼                                                                  │
-//!   commands ─► tick: gap filler, playout ─► ast_write ─► read a frame ─────┘
+//!   commands ─► read a frame ─► tick: gap filler, playout ─► ast_write ─────┘
 //! ```
 //!
 //! Whatever woke the thread, every turn of the loop does all of it: the timer decides nothing, the clock does.
 
+use std::io;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use ai_media::Format;
@@ -46,6 +48,8 @@ pub(crate) struct Conversation<'a> {
     /// Audio flows to the phone. False while the call waits to be answered.
     open: bool,
     continuity: Continuity,
+    /// A moment at which the timer fires.
+    timer_due: Option<Instant>,
     buffer: Box<FrameBuffer>,
     silence: Box<[u8]>,
 }
@@ -70,6 +74,7 @@ impl<'a> Conversation<'a> {
             open: !limits.answer_when_connected,
             limits,
             continuity: Continuity::new(now),
+            timer_due: None,
             buffer: FrameBuffer::new(),
             silence: vec![format.silence_byte(); ptime_bytes].into(),
         }
@@ -77,12 +82,12 @@ impl<'a> Conversation<'a> {
 
     /// Runs until it is over.
     pub(crate) fn run(&mut self, timer: &Timer, doorbell: &Doorbell) -> Outcome {
-        // The timer fires on playout's grid, so that no other wake-up finds a frame due.
-        let first = self.end.playout.next_due().saturating_duration_since(Instant::now());
-        if let Err(problem) = timer.start(first, PTIME) {
-            return Outcome::new(Status::Error, format!("the timer does not start: {problem}"));
-        }
+        self.end.playout.start(Instant::now() + PTIME);
         loop {
+            // The timer fires on playout's grid, so that no other wake-up finds a frame due.
+            if let Err(problem) = no_alloc(|| self.follow_grid(timer)) {
+                return Outcome::new(Status::Error, format!("the timer does not start: {problem}"));
+            }
             let woken_by = self.channel.wait(timer, doorbell);
             timer.drain();
             wake::drain(doorbell);
@@ -90,7 +95,6 @@ impl<'a> Conversation<'a> {
             if let Some(outcome) = self.obey().or_else(|| self.over_time(now)) {
                 return outcome;
             }
-            no_alloc(|| self.tick(now));
             crate::cli::fail_on_purpose();
             match woken_by {
                 Wake::Frame => {
@@ -102,7 +106,20 @@ impl<'a> Conversation<'a> {
                 Wake::Other => {}
                 Wake::Broken => return Outcome::new(Status::Error, "the channel cannot be waited for"),
             }
+            no_alloc(|| self.tick(now));
         }
+    }
+
+    /// Sets the timer anew where playout has left the rhythm it was set to.
+    fn follow_grid(&mut self, timer: &Timer) -> io::Result<()> {
+        let due = self.end.playout.next_due();
+        let in_step =
+            self.timer_due.is_some_and(|at| due >= at && (due - at).as_nanos().is_multiple_of(PTIME.as_nanos()));
+        if in_step {
+            return Ok(());
+        }
+        self.timer_due = Some(due);
+        timer.start(due.saturating_duration_since(Instant::now()), PTIME)
     }
 
     /// Why there is nothing to read any more.
@@ -156,7 +173,7 @@ impl<'a> Conversation<'a> {
             self.channel.write(&mut OutFrame::voice(&mut self.buffer, bytes, self.formats));
             self.report(played, now);
         }
-        self.end.info().stats.underruns.store(self.end.playout.underruns(), std::sync::atomic::Ordering::Relaxed);
+        self.end.info().stats.underruns.store(self.end.playout.underruns(), Ordering::Relaxed);
         if self.end.playout.wants_more() {
             self.end.wake();
         }
@@ -174,7 +191,8 @@ impl<'a> Conversation<'a> {
     fn take(&mut self, frame: &Frame, now: Instant) -> Option<char> {
         match frame.content(self.formats) {
             Content::Voice(audio) => {
-                self.continuity.heard(now);
+                let ms = self.formats.format().ms_in_bytes(audio.len() as u64);
+                self.continuity.heard(now, Duration::from_millis(ms));
                 self.end.caller.push(audio);
                 self.end.wake();
             }

@@ -19,9 +19,8 @@ use tracing::{Event, Level, Metadata, Subscriber};
 
 use crate::{ffi, guard};
 
-// `__LOG_*` of asterisk/logger.h, whose macros bindgen cannot see as numbers.
-const LOG_WARNING: i32 = 3;
-const LOG_ERROR: i32 = 4;
+const LOG_WARNING: i32 = ffi::__LOG_WARNING as i32;
+const LOG_ERROR: i32 = ffi::__LOG_ERROR as i32;
 const VERBOSE_CALLS: i32 = 3;
 const VERBOSE_DETAILS: i32 = 5;
 

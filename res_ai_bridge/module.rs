@@ -5,14 +5,15 @@
 
 use std::ffi::c_int;
 use std::sync::Arc;
-use std::time::Duration;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use ai_sidecar::settings::Settings;
 use ai_sidecar::{Sidecar, SidecarConfig};
 use arc_swap::{ArcSwap, ArcSwapOption};
 use tracing::{error, info, warn};
 
-use crate::{config, ffi, guard, log};
+use crate::{app, config, ffi, guard, log};
 
 static BRIDGE: ArcSwapOption<Bridge> = ArcSwapOption::const_empty();
 
@@ -63,14 +64,15 @@ fn load() -> bool {
     let (workers, profiles) = (sidecar.workers(), settings.profiles.len());
     BRIDGE.store(Some(Arc::new(Bridge { sidecar, settings: ArcSwap::from_pointee(settings) })));
     // SAFETY: the name is a NUL-terminated string; the functions registered live as long as the process.
-    let registered = unsafe {
-        ffi::ai_shim_register_application(c"AI".as_ptr()) == 0
-            && ffi::ai_shim_register_cli(TESTS) == 0
-            && ffi::ast_register_atexit(Some(at_exit)) == 0
-    };
-    if !registered {
-        error!("AI: Asterisk did not take the application or its commands; is another AI() loaded?");
-        take_down(UNLOAD_PATIENCE);
+    if unsafe { ffi::ai_shim_register_application(c"AI".as_ptr()) } != 0 {
+        error!("AI: there is an application AI() already; another module has it");
+        close(UNLOAD_PATIENCE);
+        return false;
+    }
+    // SAFETY: as above.
+    if unsafe { ffi::ai_shim_register_cli(TESTS) != 0 || ffi::ast_register_atexit(Some(at_exit)) != 0 } {
+        error!("AI: Asterisk did not take the module's commands");
+        take_down();
         return false;
     }
     info!("AI: ready with {profiles} profiles on {workers} sidecar threads");
@@ -80,19 +82,30 @@ fn load() -> bool {
 #[unsafe(no_mangle)]
 extern "C" fn res_ai_bridge_unload() -> c_int {
     guard::enter(-1, || {
-        take_down(UNLOAD_PATIENCE);
+        take_down();
         0
     })
 }
 
-/// Undoes whatever `load` did, as far as it came.
-fn take_down(patience: Duration) {
-    // SAFETY: unregistering what is not registered only fails.
+/// Undoes what `load` did once the application was registered.
+fn take_down() {
+    // Calls first: a forced unload finds channels in the application, and Asterisk still needs its record of it when they
+    // come out. New calls end at once meanwhile.
+    close(UNLOAD_PATIENCE);
+    let deadline = Instant::now() + UNLOAD_PATIENCE;
+    while app::running() > 0 && Instant::now() < deadline {
+        thread::sleep(Duration::from_millis(10));
+    }
+    // SAFETY: the application is ours; commands and exit handler that are not registered are not found.
     unsafe {
-        ffi::ast_unregister_atexit(Some(at_exit));
         ffi::ast_unregister_application(c"AI".as_ptr());
         ffi::ai_shim_unregister_cli(TESTS);
+        ffi::ast_unregister_atexit(Some(at_exit));
     }
+}
+
+/// Ends sessions and threads.
+fn close(patience: Duration) {
     if let Some(bridge) = BRIDGE.swap(None) {
         bridge.sidecar.shut_down(patience);
     }
@@ -100,11 +113,7 @@ fn take_down(patience: Duration) {
 
 /// `core stop now` ends the process without unloading modules: no thread of ours may run into that.
 extern "C" fn at_exit() {
-    guard::enter((), || {
-        if let Some(bridge) = BRIDGE.swap(None) {
-            bridge.sidecar.shut_down(EXIT_PATIENCE);
-        }
-    });
+    guard::enter((), || close(EXIT_PATIENCE));
 }
 
 #[unsafe(no_mangle)]

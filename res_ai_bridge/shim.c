@@ -60,6 +60,24 @@ void ai_shim_register_thread(const char *name)
 	ast_register_thread(ast_strdup(name));
 }
 
+struct ast_format *ai_shim_phone_format(struct ast_channel *channel)
+{
+	SCOPED_CHANNELLOCK(lock, channel);
+	return ao2_bump(ast_channel_rawreadformat(channel));
+}
+
+struct ast_format *ai_shim_read_format(struct ast_channel *channel)
+{
+	SCOPED_CHANNELLOCK(lock, channel);
+	return ao2_bump(ast_channel_readformat(channel));
+}
+
+struct ast_format *ai_shim_write_format(struct ast_channel *channel)
+{
+	SCOPED_CHANNELLOCK(lock, channel);
+	return ao2_bump(ast_channel_writeformat(channel));
+}
+
 static int load_module(void)
 {
 	return res_ai_bridge_load();

@@ -6,6 +6,7 @@
 #define RES_AI_BRIDGE_SHIM_H
 
 #include "asterisk.h"
+#include "asterisk/astobj2.h"
 #include "asterisk/channel.h"
 #include "asterisk/cli.h"
 #include "asterisk/config.h"
@@ -40,5 +41,9 @@ void ai_shim_verbose(int level, const char *file, int line, const char *function
 void ai_shim_cli(int fd, const char *text);
 int ai_shim_cli_complete(const char *word);
 void ai_shim_register_thread(const char *name);
+/* Formats are replaced under the channel's lock: each answer is a reference of the caller's own, or NULL. */
+struct ast_format *ai_shim_phone_format(struct ast_channel *channel);
+struct ast_format *ai_shim_read_format(struct ast_channel *channel);
+struct ast_format *ai_shim_write_format(struct ast_channel *channel);
 
 #endif

@@ -33,7 +33,8 @@ pub(crate) struct AgentLine {
     converted: Vec<u8>,
     limit: usize,
     turn_over: bool,
-    refused: Option<Arc<str>>,
+    overflown: bool,
+    turns: u32,
     spans: VecDeque<Span>,
     /// Spans cut off by a flush that the channel thread has not acted on yet.
     flushing: Option<VecDeque<Span>>,
@@ -50,7 +51,8 @@ impl AgentLine {
             converted: Vec::new(),
             limit,
             turn_over: true,
-            refused: None,
+            overflown: false,
+            turns: 0,
             spans: VecDeque::new(),
             flushing: None,
         }
@@ -60,33 +62,35 @@ impl AgentLine {
         self.transcoder.to()
     }
 
-    /// Queues `audio` of `item`. False once an item, when the queue is full: what does not fit is dropped, and the rest
-    /// of the item will be ignored.
+    /// Queues `audio` of `item`. False once a turn, when the queue is full: what does not fit, and the rest of the turn,
+    /// is dropped.
     pub(crate) fn push(&mut self, item: &Arc<str>, audio: &[u8]) -> bool {
-        if self.refused.as_ref() == Some(item) {
+        if self.overflown {
             return true;
         }
-        self.turn_over = false;
+        self.turns += u32::from(std::mem::take(&mut self.turn_over));
         let end = self.end();
         if self.spans.back().is_none_or(|span| span.item != *item) {
             self.spans.push_back(Span { item: item.clone(), start: end, end, received: 0 });
         }
-        self.converted.clear();
-        self.transcoder.push(audio, &mut self.converted);
-        // One message may hold more than the queue may.
+        // Measured before it is converted: one message may hold far more than the queue may.
         let room = self.limit.saturating_sub(self.queue.len());
-        let fits = self.converted.len() <= room;
-        if !fits {
-            self.converted.truncate(room);
-            self.refused = Some(item.clone());
-        }
+        let accepted = audio.len().min(self.transcoder.from().bytes_in_ms(self.format().ms_in_bytes(room as u64)));
+        self.converted.clear();
+        self.transcoder.push(&audio[..accepted], &mut self.converted);
         self.queue.extend(&self.converted);
         let end = self.end();
         if let Some(span) = self.spans.back_mut() {
             span.end = end;
             span.received += audio.len() as u64;
         }
-        fits
+        self.overflown = accepted < audio.len();
+        !self.overflown
+    }
+
+    /// Turns the agent has begun.
+    pub(crate) fn turns(&self) -> u32 {
+        self.turns
     }
 
     /// The agent's turn is complete: lets out what the resampler holds.
@@ -99,10 +103,12 @@ impl AgentLine {
             span.end = end;
         }
         self.turn_over = true;
+        self.overflown = false;
     }
 
-    /// Moves as much as fits into the ring and forgets what was heard to its end.
-    pub(crate) fn pump(&mut self) {
+    /// Moves as much as fits into the ring and forgets what was heard to its end. True if anything was moved.
+    pub(crate) fn pump(&mut self) -> bool {
+        let before = self.feed.written();
         while !self.queue.is_empty() {
             let pushed = self.feed.push(self.queue.as_slices().0);
             self.queue.drain(..pushed);
@@ -117,6 +123,7 @@ impl AgentLine {
         while self.spans.front().is_some_and(|span| span.end <= cursor && (self.turn_over || self.spans.len() > 1)) {
             self.spans.pop_front();
         }
+        self.feed.written() > before
     }
 
     /// Makes everything queued inaudible. [`AgentLine::heard`] tells what had been heard, once that is certain.
@@ -124,6 +131,7 @@ impl AgentLine {
         self.queue.clear();
         self.transcoder.reset();
         self.turn_over = true;
+        self.overflown = false;
         self.feed.flush();
         let cut_off = std::mem::take(&mut self.spans);
         self.flushing.get_or_insert_default().extend(cut_off);
@@ -188,6 +196,7 @@ mod tests {
             let mut heard = 0;
             for _ in 0..ms / 20 {
                 self.line.pump();
+                self.playout.apply_flush();
                 let played = self.playout.poll(self.now, &mut frame);
                 heard += if matches!(played, Some(Played::Agent { .. })) { 20 } else { 0 };
                 self.now += Duration::from_millis(20);
@@ -227,6 +236,16 @@ mod tests {
     }
 
     #[test]
+    fn an_interruption_after_the_audio_ran_dry_in_mid_turn_tells_that_all_was_heard() {
+        let mut bench = Bench::new(Format::ALAW, Format::ALAW);
+        bench.line.push(&"a".into(), &[1; 8 * 300]);
+        bench.hear(400);
+        bench.line.flush();
+        bench.hear(20);
+        assert_eq!(bench.line.heard(), Some(vec![heard("a", 300, 300)]));
+    }
+
+    #[test]
     fn what_was_heard_is_told_in_time_whatever_the_rates() {
         let mut bench = Bench::new(Format::slin(24000), Format::slin(8000));
         bench.line.push(&"a".into(), &vec![0; 48 * 1000]);
@@ -248,15 +267,15 @@ mod tests {
     }
 
     #[test]
-    fn more_than_may_be_queued_ends_the_item_and_not_the_next() {
+    fn more_than_may_be_queued_ends_the_turn_and_not_the_next() {
         let mut bench = Bench::new(Format::ALAW, Format::ALAW);
         let endless: Arc<str> = "a".into();
         assert!(bench.line.push(&endless, &[1; 8 * 1900]));
         assert!(!bench.line.push(&endless, &[1; 8 * 60_000]));
-        assert!(bench.line.push(&endless, &[1; 800]));
+        assert!(bench.line.push(&endless, &[1; 800]), "told once");
         bench.line.end_turn();
         assert_eq!(bench.hear(3000), 2000);
-        assert!(bench.line.push(&"b".into(), &[1; 800]));
+        assert!(bench.line.push(&endless, &[1; 800]));
         bench.line.end_turn();
         assert_eq!(bench.hear(200), 100);
     }

@@ -23,6 +23,8 @@ use crate::{Outcome, Status, TRANSCRIPT, tools};
 
 /// Most caller audio given to the dialect in one piece. [ms]
 const CALLER_CHUNK_MS: u64 = 100;
+/// Most keys that go to the agent together.
+const DIGITS_MAX: usize = 64;
 /// A server's errors beyond so many in a call are not logged.
 const COMPLAINTS_MAX: u32 = 20;
 
@@ -37,6 +39,7 @@ pub(crate) struct Call {
     ready: bool,
     digits: String,
     complaints: u32,
+    unrecognised: u32,
     /// Caller audio given to the dialect. [bytes]
     given: u64,
     /// How the call ends once the agent has finished its sentence.
@@ -67,6 +70,7 @@ impl Call {
             ready: false,
             digits: String::new(),
             complaints: 0,
+            unrecognised: 0,
             given: 0,
             ending: None,
             from_channel: Vec::new(),
@@ -109,6 +113,13 @@ impl Call {
                 return outcome;
             }
             let wake_at = self.timing.next(transport.next_timeout());
+            if now >= wake_at {
+                // Not left to the timer: it is asked last, and a server that never stops sending would hold it off.
+                if let Err(outcome) = self.handle_timeout(transport, now) {
+                    return outcome;
+                }
+                continue;
+            }
             if timer.deadline() != wake_at {
                 timer.as_mut().reset(wake_at);
             }
@@ -121,9 +132,7 @@ impl Call {
                     Ok(message) => self.handle_message(&message),
                     Err(outcome) => return self.last_words(outcome).await,
                 },
-                () = &mut timer => if let Err(outcome) = self.handle_timeout(transport, Instant::now()) {
-                    return outcome;
-                },
+                () = &mut timer => {}
             }
         }
     }
@@ -206,11 +215,17 @@ impl Call {
         if self.ready {
             self.give_caller_audio(now);
             self.act(transport, now)?;
+        } else {
+            self.end.keep_caller_audio();
         }
-        self.line.pump();
+        if self.line.pump() && !self.timing.agent_audible() {
+            // A turn may start between two frames; playout does not look by itself before the next one.
+            self.end.ring();
+        }
         let stats = &self.end.shared().info.stats;
         let dropped = self.caller.from().ms_in_bytes(self.end.caller.dropped());
-        stats.dropped_ms.store(dropped + 20 * transport.audio_dropped(), Ordering::Relaxed);
+        stats.dropped_ms.store(dropped + transport.audio_dropped_ms(), Ordering::Relaxed);
+        stats.turns.store(self.line.turns(), Ordering::Relaxed);
         if self.line.drained() && !self.timing.agent_audible() {
             return self.ending.take().map_or(Ok(()), Err);
         }
@@ -230,10 +245,11 @@ impl Call {
     fn handle_event(&mut self, event: CallerEvent, now: Instant) {
         let stats = &self.end.shared().info.stats;
         match event {
-            CallerEvent::Digit(digit) => {
+            CallerEvent::Digit(digit) if self.digits.len() < DIGITS_MAX => {
                 self.digits.push(digit);
                 self.timing.digit(now);
             }
+            CallerEvent::Digit(_) => {}
             CallerEvent::AgentAudible(at) => {
                 let figures = self.timing.audible(at.into());
                 if let Some(first) = figures.first_audio {
@@ -244,7 +260,6 @@ impl Call {
                     stats.response.set(response);
                     info!("AI {}: agent answers {} after the caller's last word", self.id(), millis(response));
                 }
-                stats.turns.fetch_add(1, Ordering::Relaxed);
             }
             CallerEvent::AgentSilent(at) => {
                 if let Some(stop) = self.timing.silent(at.into()) {
@@ -275,7 +290,9 @@ impl Call {
         while let Some(output) = self.dialect.poll_output() {
             match output {
                 Output::Send(text) => transport.send(text),
-                Output::SendAudio(text) => transport.send_audio(text),
+                Output::SendAudio { text, audio_bytes } => {
+                    transport.send_audio(text, self.caller.to().ms_in_bytes(audio_bytes as u64));
+                }
                 Output::Ready => self.handle_ready(now),
                 Output::AgentAudio { item, audio } => self.handle_agent_audio(&item, &audio),
                 Output::AgentAudioDone => self.line.end_turn(),
@@ -310,7 +327,12 @@ impl Call {
     fn handle_agent_audio(&mut self, item: &Arc<str>, audio: &[u8]) {
         if !self.line.push(item, audio) {
             let limit = self.profile.playout_max.as_secs();
-            warn!("AI {}: more than {limit} s of agent audio queued; the rest of this answer is dropped", self.id());
+            if self.may_complain() {
+                warn!(
+                    "AI {}: more than {limit} s of agent audio queued; the rest of this answer is dropped",
+                    self.id()
+                );
+            }
         }
     }
 
@@ -347,7 +369,9 @@ impl Call {
                 self.ending = Some(outcome);
             }
             Err(problem) => {
-                warn!("AI {}: the agent's call of tool '{name}' was refused: {problem}", self.id());
+                if self.may_complain() {
+                    warn!("AI {}: the agent's call of tool '{}' was refused: {problem}", self.id(), one_line(name));
+                }
                 let result = serde_json::json!({"ok": false, "error": problem}).to_string();
                 self.dialect.handle_tool_result(call_id, &result, true);
             }
@@ -371,7 +395,8 @@ impl Call {
     }
 
     fn handle_unrecognised(&mut self, what: &str) {
-        if self.may_complain() {
+        self.unrecognised += 1;
+        if self.unrecognised <= COMPLAINTS_MAX {
             debug!("AI {}: message ignored: {}", self.id(), one_line(what));
         }
     }

@@ -24,7 +24,7 @@ mod tools;
 mod transport;
 
 pub use outcome::{Outcome, Status};
-pub use runtime::{CallPlan, LimitReached, Sidecar, SidecarConfig};
+pub use runtime::{CallPlan, LimitReached, Seat, Sidecar, SidecarConfig};
 pub use stats::{CallStats, Figure, SessionInfo};
 
 /// `tracing` target of events that show what was said; they belong to a higher verbosity than the rest.

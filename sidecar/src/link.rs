@@ -10,8 +10,9 @@
 //!  doorbell (eventfd)  ◄─ one write ─────  TaskEnd::ring
 //! ```
 //!
-//! Everything the channel thread calls here is wait-free for it. The one thing beyond its own memory that it touches
-//! is tokio's run queue, when a wake-up puts the task there.
+//! Everything the channel thread calls here is wait-free, but for one thing: a wake-up puts the task into tokio's run
+//! queue, which is behind a mutex that workers hold for a few instructions at a time, and may wake a sleeping worker
+//! with one system call.
 
 use std::fs::File;
 use std::io::Write as _;
@@ -32,6 +33,8 @@ use crate::{Outcome, Status};
 
 /// Caller audio the ring holds while the sidecar is late or the AI still connecting. [ms]
 const CALLER_RING_MS: u64 = 2000;
+/// What is kept of it while the AI cannot take it: less than the ring holds, so that there is room for the next. [ms]
+const CALLER_KEEP_MS: u64 = 1800;
 /// Agent audio the ring holds ahead of playout. [ms]
 const AGENT_RING_MS: u64 = 400;
 /// Events that may wait for the sidecar; digits beyond are dropped.
@@ -127,7 +130,13 @@ pub(crate) fn link(
         wake: WakeOnDrop(shared.clone()),
         task: None,
     };
-    let task = TaskEnd { caller: caller_tap, events: event_receiver, commands: command_sender, shared };
+    let task = TaskEnd {
+        caller: caller_tap,
+        caller_keep: format.bytes_in_ms(CALLER_KEEP_MS),
+        events: event_receiver,
+        commands: command_sender,
+        shared,
+    };
     (channel, task, agent_feed)
 }
 
@@ -164,7 +173,7 @@ impl ChannelEnd {
     /// Wakes the call's task, for example because caller audio is waiting.
     ///
     /// # Realtime
-    /// Wait-free but for tokio's run queue. No allocation.
+    /// Tokio's run queue: a mutex held for a few instructions, perhaps one system call. No allocation.
     pub fn wake(&self) {
         self.wake.wake();
     }
@@ -205,6 +214,8 @@ impl ChannelEnd {
 /// The task's end.
 pub(crate) struct TaskEnd {
     pub(crate) caller: CallerTap,
+    /// [bytes]
+    caller_keep: usize,
     events: Receiver<CallerEvent>,
     commands: Sender<Command>,
     shared: Arc<Shared>,
@@ -230,11 +241,17 @@ impl TaskEnd {
         self.shared.closed.load(Ordering::Acquire)
     }
 
-    /// Waits until the channel end is gone, for work that must not outlive the call.
+    /// Waits until the channel end is gone, for work that must not outlive the call. Keeps what the caller says meanwhile.
     pub(crate) async fn gone(&mut self) {
         while !self.is_gone() {
+            self.keep_caller_audio();
             self.woken().await;
         }
+    }
+
+    /// Keeps the newest of what the caller says while the AI cannot take it.
+    pub(crate) fn keep_caller_audio(&mut self) {
+        self.caller.keep_newest(self.caller_keep);
     }
 
     /// Gives the channel thread something to do and wakes it.

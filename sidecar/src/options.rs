@@ -58,7 +58,7 @@ pub enum OptionsError {
     Value {
         /// The option's letter.
         option: char,
-        /// What stands in its parentheses.
+        /// What stands in its parentheses, unless that may be a secret.
         value: String,
         /// What is allowed.
         expected: &'static str,
@@ -106,7 +106,11 @@ impl CallOptions {
             return Err(OptionsError::Unknown(option));
         }
         let value = value.ok_or(OptionsError::NoValue(option))?;
-        let bad = |expected| OptionsError::Value { option, value: value.clone(), expected };
+        let bad = |expected| {
+            // What stands in these may be a secret.
+            let value = if "Hux".contains(option) { "…".to_owned() } else { value.clone() };
+            OptionsError::Value { option, value, expected }
+        };
         match option {
             'v' => self.voice = Some(value),
             'm' => self.model = Some(value),
@@ -212,7 +216,7 @@ mod tests {
         assert_eq!(error("p,t(-1)"), "option 't(-1)': expected seconds, more than 0");
         assert_eq!(error("p,t(1e300)"), "option 't(1e300)': expected seconds, more than 0");
         assert_eq!(error("p,d(x)"), "option 'd(x)': expected digits out of 0-9 * # A-D");
-        assert_eq!(error("p,u(http://x)"), "option 'u(http://x)': expected a URL that starts with ws:// or wss://");
+        assert_eq!(error("p,u(http://x)"), "option 'u(…)': expected a URL that starts with ws:// or wss://");
         assert!(error("p,ne").contains("exclude each other"));
     }
 }

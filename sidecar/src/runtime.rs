@@ -102,19 +102,16 @@ impl Sidecar {
         self.workers
     }
 
-    /// Begins the call `plan` on `channel`, which reads and writes `format` and waits on `doorbell`.
+    /// A place for one more session.
     ///
     /// # Errors
     /// When `max_sessions` (0: no limit) are up already.
-    pub fn begin(
-        &self,
-        plan: CallPlan,
-        channel: String,
-        format: Format,
-        doorbell: Doorbell,
-        max_sessions: usize,
-    ) -> Result<ChannelEnd, LimitReached> {
-        let seat = Seat::take(&self.sessions, max_sessions)?;
+    pub fn seat(&self, max_sessions: usize) -> Result<Seat, LimitReached> {
+        Seat::take(&self.sessions, max_sessions)
+    }
+
+    /// Begins the call `plan` on `channel`, which reads and writes `format` and waits on `doorbell`.
+    pub fn begin(&self, seat: Seat, plan: CallPlan, channel: String, format: Format, doorbell: Doorbell) -> ChannelEnd {
         let info = SessionInfo {
             id: self.sessions.next_id(),
             profile: plan.profile.name.clone(),
@@ -132,7 +129,7 @@ impl Sidecar {
             call.run(move || drop(listing)).await;
         });
         channel_end.task = Some(task);
-        Ok(channel_end)
+        channel_end
     }
 
     /// Looks at every session that is up, oldest first.
@@ -161,7 +158,8 @@ impl Sidecar {
     /// Ends every session and then the threads. Waits at most `patience` for either.
     pub fn shut_down(&self, patience: Duration) {
         let deadline = Instant::now() + patience;
-        while self.stop_all() > 0 && Instant::now() < deadline {
+        while self.sessions() > 0 && Instant::now() < deadline {
+            self.stop_all();
             std::thread::sleep(Duration::from_millis(10));
         }
         let runtime = self.runtime.lock().unwrap_or_else(PoisonError::into_inner).take();
@@ -199,7 +197,7 @@ impl Sessions {
 }
 
 /// A place among the sessions, given back when dropped.
-struct Seat(Arc<Sessions>);
+pub struct Seat(Arc<Sessions>);
 
 impl Seat {
     fn take(sessions: &Arc<Sessions>, limit: usize) -> Result<Self, LimitReached> {

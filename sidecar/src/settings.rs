@@ -84,6 +84,9 @@ impl Settings {
         for section in sections {
             if section.name == "general" {
                 keys::apply(section, keys::GENERAL, &mut settings.general, &mut errors);
+            } else if settings.profiles.contains_key(&section.name) {
+                let problem = "this section stands twice; '[name](+)' adds to one".to_owned();
+                errors.extend(section.entries.first().map(|entry| keys::error(entry, &section.name, problem)));
             } else if let Some(profile) = Profile::parse(section, config_dir, &mut errors) {
                 settings.profiles.insert(section.name.clone(), Arc::new(profile));
             }

@@ -10,6 +10,8 @@ use crate::settings::Profile;
 const HANGUP: &str = "hangup";
 const TRANSFER: &str = "transfer";
 
+/// Longest arguments of a tool call. [bytes]
+const ARGUMENTS_MAX: usize = 16 * 1024;
 /// Longest extension an agent may name.
 const EXTENSION_MAX: usize = 40;
 
@@ -51,6 +53,9 @@ pub(crate) fn decide(profile: &Profile, name: &str, arguments: &str) -> Result<O
 
 /// `exten[@context]`, checked: it reaches the dialplan, so it must be nothing but an extension in an allowed context.
 fn transfer(profile: &Profile, arguments: &str) -> Result<String, String> {
+    if arguments.len() > ARGUMENTS_MAX {
+        return Err(format!("the arguments have more than {ARGUMENTS_MAX} bytes"));
+    }
     let arguments: Value = serde_json::from_str(arguments).map_err(|_| "the arguments are not JSON".to_owned())?;
     let extension = arguments["extension"].as_str().unwrap_or_default();
     let allowed = |character: char| character.is_ascii_alphanumeric() || "*#+_-.".contains(character);

@@ -21,15 +21,15 @@ use tokio_tungstenite::{Connector, MaybeTlsStream, WebSocketStream};
 
 use crate::{Outcome, Status};
 
-/// Largest message taken from a provider: ten minutes of 24 kHz audio in one piece, in base64, fit.
-const MESSAGE_MAX: usize = 48 << 20;
-/// Caller audio that may wait for the socket. [messages of one frame]
-const AUDIO_QUEUE: usize = 100;
+/// Largest message taken from a provider: four minutes of 24 kHz audio in one piece, in base64, fit.
+const MESSAGE_MAX: usize = 16 << 20;
+/// Caller audio that may wait for the socket. [ms]
+const AUDIO_QUEUE_MS: u64 = 2000;
 /// The kernel takes no more than this before it has sent what it has. Left to itself it queues megabytes, minutes of
 /// speech, and a server behind a slow line would hear the caller ever later. [bytes]
 const UNSENT_MAX: u32 = 16 << 10;
-/// Control messages that may wait for the socket; a peer that takes none of so many is dead.
-const CONTROL_QUEUE: usize = 256;
+/// Messages of any kind that may wait for the socket; a peer that takes none of so many is dead.
+const QUEUE_MAX: usize = 1024;
 /// Time between two pings.
 const PING_EVERY: Duration = Duration::from_secs(5);
 /// A peer that sends nothing at all for so long, not even a pong, is gone.
@@ -41,8 +41,8 @@ const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 pub(crate) struct Transport {
     socket: WebSocketStream<MaybeTlsStream<TcpStream>>,
     queue: VecDeque<Outgoing>,
-    audio_queued: usize,
-    audio_dropped: u64,
+    audio_queued_ms: u64,
+    audio_dropped_ms: u64,
     unflushed: bool,
     next_ping: Instant,
     heard_at: Instant,
@@ -52,7 +52,8 @@ pub(crate) struct Transport {
 
 struct Outgoing {
     message: Message,
-    audio: bool,
+    /// Caller audio in it; 0 for a control message. [ms]
+    audio_ms: u64,
 }
 
 impl Transport {
@@ -60,14 +61,14 @@ impl Transport {
     ///
     /// # Errors
     /// An [`Outcome`] for the dialplan.
-    pub(crate) async fn connect(handshake: &Handshake, tls: TlsConnector) -> Result<Self, Outcome> {
+    pub(crate) async fn connect(handshake: &Handshake, tls: Option<TlsConnector>) -> Result<Self, Outcome> {
         let failed = |reason: String| Outcome::new(Status::ConnFail, reason);
         let mut request = handshake.url.as_str().into_client_request().map_err(|error| failed(describe(&error)))?;
         for (name, value) in &handshake.headers {
             let header = HeaderName::try_from(name).ok().zip(HeaderValue::try_from(value.reveal()).ok());
             let (header, value) =
                 header.ok_or_else(|| failed(format!("header '{name}' has characters no header may have")))?;
-            request.headers_mut().insert(header, value);
+            request.headers_mut().append(header, value);
         }
         let uri = request.uri();
         let host = uri.host().unwrap_or_default().trim_matches(['[', ']']).to_owned();
@@ -84,7 +85,7 @@ impl Transport {
             .write_buffer_size(0)
             .max_message_size(Some(MESSAGE_MAX))
             .max_frame_size(Some(MESSAGE_MAX));
-        let connector = Some(Connector::NativeTls(tls));
+        let connector = tls.map(Connector::NativeTls);
         let (socket, _) = tokio_tungstenite::client_async_tls_with_config(request, stream, Some(config), connector)
             .await
             .map_err(|error| refusal(&error))?;
@@ -92,8 +93,8 @@ impl Transport {
         Ok(Self {
             socket,
             queue: VecDeque::new(),
-            audio_queued: 0,
-            audio_dropped: 0,
+            audio_queued_ms: 0,
+            audio_dropped_ms: 0,
             unflushed: false,
             next_ping: now + PING_EVERY,
             heard_at: now,
@@ -103,25 +104,25 @@ impl Transport {
 
     /// Queues a control message.
     pub(crate) fn send(&mut self, text: String) {
-        self.queue.push_back(Outgoing { message: Message::text(text), audio: false });
+        self.queue.push_back(Outgoing { message: Message::text(text), audio_ms: 0 });
     }
 
-    /// Queues caller audio. When the socket does not keep up, the oldest audio is dropped and counted.
-    pub(crate) fn send_audio(&mut self, text: String) {
-        if self.audio_queued == AUDIO_QUEUE
-            && let Some(oldest) = self.queue.iter().position(|outgoing| outgoing.audio)
+    /// Queues `audio_ms` of caller audio. When the socket does not keep up, the oldest audio is dropped and counted.
+    pub(crate) fn send_audio(&mut self, text: String, audio_ms: u64) {
+        while self.audio_queued_ms + audio_ms > AUDIO_QUEUE_MS
+            && let Some(oldest) = self.queue.iter().position(|outgoing| outgoing.audio_ms > 0)
+            && let Some(dropped) = self.queue.remove(oldest)
         {
-            self.queue.remove(oldest);
-            self.audio_queued -= 1;
-            self.audio_dropped += 1;
+            self.audio_queued_ms -= dropped.audio_ms;
+            self.audio_dropped_ms += dropped.audio_ms;
         }
-        self.queue.push_back(Outgoing { message: Message::text(text), audio: true });
-        self.audio_queued += 1;
+        self.queue.push_back(Outgoing { message: Message::text(text), audio_ms });
+        self.audio_queued_ms += audio_ms;
     }
 
-    /// Audio messages dropped because the socket did not keep up.
-    pub(crate) fn audio_dropped(&self) -> u64 {
-        self.audio_dropped
+    /// Caller audio dropped because the socket did not keep up. [ms]
+    pub(crate) fn audio_dropped_ms(&self) -> u64 {
+        self.audio_dropped_ms
     }
 
     /// When [`Transport::handle_timeout`] wants to be called.
@@ -142,7 +143,7 @@ impl Transport {
             return Err(Outcome::new(Status::Lost, reason));
         }
         self.next_ping = now + PING_EVERY;
-        self.queue.push_back(Outgoing { message: Message::Ping(Default::default()), audio: false });
+        self.queue.push_back(Outgoing { message: Message::Ping(Default::default()), audio_ms: 0 });
         Ok(())
     }
 
@@ -155,6 +156,9 @@ impl Transport {
     }
 
     fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<Result<Message, Outcome>> {
+        if self.queue.len() > QUEUE_MAX {
+            return Poll::Ready(Err(Outcome::new(Status::Lost, "the AI server does not take what it is sent")));
+        }
         let sent = self.poll_send(context);
         // What the peer said before it closed explains an error in sending, so reading goes first.
         if let Poll::Ready(message) = Pin::new(&mut self.socket).poll_next(context) {
@@ -168,9 +172,6 @@ impl Transport {
         }
         match sent {
             Poll::Ready(Err(error)) => Poll::Ready(Err(lost(&error))),
-            _ if self.queue.len() > AUDIO_QUEUE + CONTROL_QUEUE => {
-                Poll::Ready(Err(Outcome::new(Status::Lost, "the AI server does not take what it is sent")))
-            }
             _ => Poll::Pending,
         }
     }
@@ -179,7 +180,7 @@ impl Transport {
         while !self.queue.is_empty() {
             std::task::ready!(Pin::new(&mut self.socket).poll_ready(context))?;
             if let Some(outgoing) = self.queue.pop_front() {
-                self.audio_queued -= usize::from(outgoing.audio);
+                self.audio_queued_ms -= outgoing.audio_ms;
                 self.unflushed = true;
                 Pin::new(&mut self.socket).start_send(outgoing.message)?;
             }

@@ -32,10 +32,10 @@ fn garbage_does_not_end_the_conversation() {
 fn a_message_of_any_allowed_size_is_taken_and_a_larger_one_ends_the_call() {
     let stage = Stage::new(passive(), "", "");
     let (call, session) = stage.talk("100");
-    session.perform(faults::huge_message(40 << 20));
+    session.perform(faults::huge_message(14 << 20));
     assert_conversing(&call, &session);
-    session.perform(faults::huge_message(49 << 20));
-    assert_ended(&stage, "100", &call, "LOST", "the AI server sent a message of more than 48 MiB");
+    session.perform(faults::huge_message(17 << 20));
+    assert_ended(&stage, "100", &call, "LOST", "the AI server sent a message of more than 16 MiB");
 }
 
 #[test]

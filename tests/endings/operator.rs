@@ -103,10 +103,11 @@ fn one_session_more_than_allowed() {
         &extension("_20X", ""),
     );
     let (first, session) = stage.talk("201");
-    let second = stage.call("202");
+    let second = stage.dial("202");
     let result = stage.result("202");
     assert_eq!((result.get("STATUS"), result.get("WENT_ON")), ("LIMIT", "yes"), "{result:?}");
     assert!(result.get("REASON").contains("max_sessions"), "{result:?}");
+    assert_eq!(result.get("STATE"), "Ring", "a call that cannot begin is not answered: {result:?}");
     second.wait_ended(SOON).expect("the dialplan hangs up");
     let before = session.caller_audio_time();
     session.wait_caller_audio(before + Duration::from_millis(300), SOON).expect("the first call goes on");

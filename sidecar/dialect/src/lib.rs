@@ -66,10 +66,10 @@ pub trait Dialect: Send {
     fn handle_message(&mut self, message: Message<'_>);
 
     /// The caller said this, in [`Dialect::caller_format`]; any length, in order, without gaps.
-    /// Meaningful only after [`Output::Ready`].
+    /// Only after [`Output::Ready`].
     fn handle_caller_audio(&mut self, audio: &[u8]);
 
-    /// The caller pressed these keys (`0`–`9`, `*`, `#`, `A`–`D`), in order.
+    /// The caller pressed these keys (`0`–`9`, `*`, `#`, `A`–`D`), in order. Only after [`Output::Ready`].
     fn handle_digits(&mut self, digits: &str);
 
     /// Playout was flushed because the caller interrupted. `heard` lists every agent item that had audio queued or
@@ -127,7 +127,12 @@ pub enum Output {
     /// Send this text frame. Control messages must not be dropped.
     Send(String),
     /// Send this text frame, which carries caller audio: under back-pressure it may be dropped, oldest first.
-    SendAudio(String),
+    SendAudio {
+        /// The frame.
+        text: String,
+        /// Audio in it, in [`Dialect::caller_format`]. [bytes]
+        audio_bytes: usize,
+    },
     /// The session is configured: caller audio may flow.
     Ready,
     /// The agent says this, in [`Dialect::agent_format`].

@@ -43,8 +43,6 @@ pub struct OpenAi {
     /// Both ways: the phone has one format, too.
     format: Format,
     ready: bool,
-    /// Keys pressed before the session was ready, when an answer would come in the wrong format.
-    early_digits: String,
     floor: Floor,
     spoken: Spoken,
     calls: Calls,
@@ -61,7 +59,6 @@ impl OpenAi {
             floor: Floor::new(server_answers(&session), server_interrupts(&session)),
             session,
             ready: false,
-            early_digits: String::new(),
             spoken: Spoken::default(),
             calls: Calls::default(),
             outputs: VecDeque::new(),
@@ -101,18 +98,14 @@ impl Dialect for OpenAi {
 
     fn handle_caller_audio(&mut self, audio: &[u8]) {
         if self.ready && !audio.is_empty() {
-            self.outputs.push_back(Output::SendAudio(messages::caller_audio(audio)));
+            self.outputs.push_back(Output::SendAudio { text: messages::caller_audio(audio), audio_bytes: audio.len() });
         }
     }
 
     fn handle_digits(&mut self, digits: &str) {
-        if self.ready {
-            self.send(messages::keys_pressed(digits));
-            self.floor.request();
-            self.ask_if_due();
-        } else if self.early_digits.len() + digits.len() <= MAX_EARLY_DIGITS {
-            self.early_digits.push_str(digits);
-        }
+        self.send(messages::keys_pressed(digits));
+        self.floor.request();
+        self.ask_if_due();
     }
 
     fn handle_interrupted(&mut self, heard: &[Heard]) {
@@ -200,10 +193,6 @@ impl OpenAi {
         if !self.session.greeting.is_empty() {
             self.send(messages::greet(&self.session));
             self.floor.asked();
-        }
-        let digits = std::mem::take(&mut self.early_digits);
-        if !digits.is_empty() {
-            self.handle_digits(&digits);
         }
     }
 
@@ -360,6 +349,3 @@ fn server_answers(session: &Session) -> bool {
 fn server_interrupts(session: &Session) -> bool {
     session.interrupt_response && session.turn_detection != TurnDetection::None
 }
-
-/// More keys than a person presses while a connection is made. [bytes]
-const MAX_EARLY_DIGITS: usize = 64;

@@ -5,28 +5,33 @@
 
 use std::time::{Duration, Instant};
 
-/// A pause between frames up to this is jitter, not a gap.
-const PATIENCE: Duration = Duration::from_millis(60);
+/// A frame that is later than this is not late but missing.
+const PATIENCE: Duration = Duration::from_millis(40);
+/// Length of a frame before any was heard.
+const USUAL: Duration = Duration::from_millis(20);
 
 /// The gap detector of one call. Owned by the channel thread.
 #[derive(Debug)]
 pub struct Continuity {
     covered_until: Instant,
+    /// Length of the phone's frames.
+    frame: Duration,
     in_gap: bool,
 }
 
 impl Continuity {
     /// A stream that begins at `now`.
     pub fn new(now: Instant) -> Self {
-        Self { covered_until: now, in_gap: false }
+        Self { covered_until: now, frame: USUAL, in_gap: false }
     }
 
-    /// A frame came.
+    /// A frame of this length came.
     ///
     /// # Realtime
-    /// Two stores.
-    pub fn heard(&mut self, now: Instant) {
+    /// Three stores.
+    pub fn heard(&mut self, now: Instant, frame: Duration) {
         self.covered_until = now;
+        self.frame = frame;
         self.in_gap = false;
     }
 
@@ -36,7 +41,7 @@ impl Continuity {
     /// Arithmetic only.
     pub fn missing(&mut self, now: Instant, ptime: Duration) -> u32 {
         let gap = now.saturating_duration_since(self.covered_until);
-        if gap < if self.in_gap { ptime } else { PATIENCE } {
+        if gap < if self.in_gap { ptime } else { self.frame + PATIENCE } {
             return 0;
         }
         self.in_gap = true;
@@ -59,7 +64,20 @@ mod tests {
         for ms in [20, 45, 100, 101, 155] {
             let now = start + Duration::from_millis(ms);
             assert_eq!(stream.missing(now, PTIME), 0, "at {ms} ms");
-            stream.heard(now);
+            stream.heard(now, PTIME);
+        }
+    }
+
+    #[test]
+    fn a_phone_with_long_frames_has_no_gaps_between_them() {
+        let start = Instant::now();
+        let mut stream = Continuity::new(start);
+        let frame = PTIME * 3;
+        stream.heard(start, frame);
+        for ms in [60, 125, 180, 240, 339] {
+            let now = start + Duration::from_millis(ms);
+            assert_eq!(stream.missing(now, PTIME), 0, "at {ms} ms");
+            stream.heard(now, frame);
         }
     }
 
@@ -69,7 +87,7 @@ mod tests {
         let mut stream = Continuity::new(start);
         let filled: u32 = (1..=50).map(|tick| stream.missing(start + PTIME * tick, PTIME)).sum();
         assert_eq!(filled, 50);
-        stream.heard(start + PTIME * 51);
+        stream.heard(start + PTIME * 51, PTIME);
         assert_eq!(stream.missing(start + PTIME * 53, PTIME), 0);
         assert_eq!(stream.missing(start + PTIME * 54, PTIME), 3);
     }

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use crate::g711;
+
 /// How one sample is stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Encoding {
@@ -49,6 +51,25 @@ impl Format {
     /// Whole milliseconds that `bytes` bytes last, rounded down.
     pub const fn ms_in_bytes(self, bytes: u64) -> u64 {
         bytes * 1000 / (self.rate_hz as u64 * self.sample_bytes() as u64)
+    }
+
+    /// Linear value of the sample stored in `bytes`, which must be [`Format::sample_bytes`] long.
+    pub fn linear(self, bytes: &[u8]) -> i16 {
+        match (self.encoding, bytes) {
+            (Encoding::Slin, &[low, high, ..]) => i16::from_le_bytes([low, high]),
+            (Encoding::Alaw, &[code, ..]) => g711::alaw_decode(code),
+            (Encoding::Ulaw, &[code, ..]) => g711::ulaw_decode(code),
+            _ => 0,
+        }
+    }
+
+    /// Stores `sample` into `bytes`, which must be [`Format::sample_bytes`] long.
+    pub fn store(self, sample: i16, bytes: &mut [u8]) {
+        match self.encoding {
+            Encoding::Slin => bytes.copy_from_slice(&sample.to_le_bytes()),
+            Encoding::Alaw => bytes[0] = g711::alaw_encode(sample),
+            Encoding::Ulaw => bytes[0] = g711::ulaw_encode(sample),
+        }
     }
 
     /// The byte that, repeated, is silence in this encoding: 0 for slin, `0xD5` A-law, `0xFF` µ-law (ITU-T G.711).

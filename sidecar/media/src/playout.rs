@@ -1,22 +1,31 @@
 //! Playout: decides, every 20 ms, what the caller hears.
 //!
 //! ```text
-//!  ring ─► Playout ─► 20 ms frame ─► ast_write
-//!            ▲
-//!            └ now (monotonic)
+//!            ready: 2 frames, or all there will be
+//!   ┌────────┐ ───────────────────────────────────► ┌──────────┐
+//!   │ silent │     first frame at once, even early  │ speaking │
+//!   └────────┘ ◄─────────────────────────────────── └──────────┘
+//!            turn complete │ ran dry (fades) │ flush (fades)
 //! ```
 //!
 //! The grid comes from the clock that the owner passes in, never from the caller's packets, so the line keeps its
 //! rhythm through silence suppression, hold and loss. After a stall of the thread at most [`MAX_LATE_FRAMES`] are
 //! made up for; the rest of the debt is forgotten, since a burst would only become delay in the phone.
+//!
+//! The first frame of a turn need not wait for the grid when only silence is due: it leaves at once, and the line is
+//! then ahead of the clock by up to one frame. The lead is given back in the next silence, a few milliseconds a frame,
+//! so that no pause on the line is longer than [`LONGEST_STEP`].
 
 use std::time::{Duration, Instant};
 
-use crate::Format;
 use crate::ring::AgentSink;
+use crate::{Format, fade};
 
 /// Time between two frames, and their length.
 pub const PTIME: Duration = Duration::from_millis(20);
+
+/// Longest time between two frames while a lead is given back. Phones expect jitter of this size from any network.
+pub const LONGEST_STEP: Duration = Duration::from_millis(28);
 
 /// Frames that may follow each other at once after a stall.
 pub const MAX_LATE_FRAMES: u32 = 3;
@@ -27,12 +36,12 @@ pub const LOW_WATER_MS: u64 = 200;
 /// What is in the frame that [`Playout::poll`] filled.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Played {
-    /// The agent's voice; `first` is true for the frame that breaks a silence.
+    /// The agent's voice.
     Agent {
         /// This frame breaks a silence.
         first: bool,
     },
-    /// Silence; `last` is true for the first such frame after the agent's voice.
+    /// Silence.
     Silence {
         /// This frame follows the agent's voice.
         first: bool,
@@ -46,8 +55,13 @@ pub struct Playout {
     preroll_bytes: usize,
     preroll: Duration,
     next_due: Instant,
+    /// How much the line is ahead of the clock.
+    lead: Duration,
     speaking: bool,
     waiting_since: Option<Instant>,
+    /// The turn goes on after it ran dry: its next frame fades in.
+    resumes: bool,
+    last_sample: i16,
     underruns: u64,
 }
 
@@ -62,8 +76,11 @@ impl Playout {
             preroll_bytes: format.bytes_in_ms(preroll.as_millis() as u64),
             preroll,
             next_due: now,
+            lead: Duration::ZERO,
             speaking: false,
             waiting_since: None,
+            resumes: false,
+            last_sample: 0,
             underruns: 0,
         }
     }
@@ -71,6 +88,11 @@ impl Playout {
     /// Bytes of one frame.
     pub fn frame_bytes(&self) -> usize {
         self.format.bytes_in_ms(PTIME.as_millis() as u64)
+    }
+
+    /// Starts, or moves, the grid: the next frame is due at `now`.
+    pub fn start(&mut self, now: Instant) {
+        self.next_due = now;
     }
 
     /// When the next frame is due.
@@ -88,12 +110,14 @@ impl Playout {
         self.sink.backlog() && self.sink.ready() < self.format.bytes_in_ms(LOW_WATER_MS)
     }
 
-    /// Drops flushed audio now instead of at the next tick; true if there was any flush to act on.
+    /// Acts on a flush, if there was one since the last call, and says whether. Call before [`Playout::poll`].
     ///
     /// # Realtime
     /// Wait-free; no allocation, no lock.
     pub fn apply_flush(&mut self) -> bool {
-        self.sink.apply_flush()
+        let flushed = self.sink.apply_flush();
+        self.resumes &= !flushed;
+        flushed
     }
 
     /// If a frame is due at `now`, fills `frame` ([`Playout::frame_bytes`] long) and says what it is. Call again
@@ -102,26 +126,50 @@ impl Playout {
     /// # Realtime
     /// Wait-free; one copy. No allocation, no lock, no log.
     pub fn poll(&mut self, now: Instant, frame: &mut [u8]) -> Option<Played> {
-        self.sink.apply_flush();
+        let ready = self.sink.ready();
+        let spoke = self.speaking;
         if now < self.next_due {
-            return None;
+            let early = !spoke && now + PTIME >= self.next_due + self.lead && self.starts(ready, now);
+            if !early {
+                return None;
+            }
+            self.lead += self.next_due - now;
+            self.next_due = now + PTIME;
+            self.speaking = true;
+        } else {
+            self.forget_debt(now);
+            self.speaking = if spoke { self.goes_on(ready) } else { self.starts(ready, now) };
+            self.next_due += PTIME;
         }
-        // Whole frames are forgotten, so that the grid keeps its phase.
+        Some(if self.speaking { self.speak(frame, ready, !spoke) } else { self.stay_silent(frame, spoke) })
+    }
+
+    /// After a stall: whole frames are forgotten, so that the grid keeps its phase.
+    fn forget_debt(&mut self, now: Instant) {
         let owed = ((now - self.next_due).as_nanos() / PTIME.as_nanos()) as u32 + 1;
         self.next_due += PTIME * owed.saturating_sub(MAX_LATE_FRAMES);
-        self.next_due += PTIME;
+    }
 
-        let spoke = self.speaking;
-        let ready = self.sink.ready();
-        self.speaking = if spoke { self.goes_on(ready) } else { self.starts(ready, now) };
-        if !self.speaking {
-            frame.fill(self.format.silence_byte());
-            return Some(Played::Silence { first: spoke });
-        }
+    fn speak(&mut self, frame: &mut [u8], ready: usize, first: bool) -> Played {
         let (audio, padding) = frame.split_at_mut(ready.min(frame.len()));
         self.sink.pop(audio);
         padding.fill(self.format.silence_byte());
-        Some(Played::Agent { first: !spoke })
+        if std::mem::take(&mut self.resumes) {
+            fade::into(frame, self.format);
+        }
+        self.last_sample = self.format.linear(&frame[frame.len() - self.format.sample_bytes()..]);
+        Played::Agent { first }
+    }
+
+    fn stay_silent(&mut self, frame: &mut [u8], first: bool) -> Played {
+        frame.fill(self.format.silence_byte());
+        if first {
+            fade::out_of(std::mem::take(&mut self.last_sample), frame, self.format);
+        }
+        let back = self.lead.min(LONGEST_STEP - PTIME);
+        self.lead -= back;
+        self.next_due += back;
+        Played::Silence { first }
     }
 
     /// Whether a turn that is being heard has another frame. Counts an underrun when it should have and has not.
@@ -129,11 +177,16 @@ impl Playout {
         if ready >= self.frame_bytes() {
             return true;
         }
-        let complete = self.sink.turn_complete();
-        if !complete {
+        if !self.sink.turn_complete() {
             self.underruns += 1;
+            self.resumes = true;
+            return false;
         }
-        complete && ready > 0
+        if ready == 0 {
+            // It ended as its maker meant it to: there is no edge to soften.
+            self.last_sample = 0;
+        }
+        ready > 0
     }
 
     /// Whether the silence ends: enough has come, all there will be has come, or it has waited long enough.
@@ -176,6 +229,7 @@ mod tests {
         fn at(&mut self, ms: u64) -> Vec<(Played, Vec<u8>)> {
             let now = self.start + Duration::from_millis(ms);
             let mut frame = [0; FRAME];
+            self.playout.apply_flush();
             std::iter::from_fn(|| self.playout.poll(now, &mut frame).map(|played| (played, frame.to_vec()))).collect()
         }
 
@@ -207,8 +261,65 @@ mod tests {
         let last = line.at(60);
         assert_eq!(last[0].0, Played::Agent { first: false });
         assert_eq!(&last[0].1[8..12], [1, 1, 0xD5, 0xD5]);
-        assert_eq!(line.one(80), Played::Silence { first: true });
+        let after = line.at(80);
+        assert_eq!(after[0].0, Played::Silence { first: true });
+        assert_eq!(after[0].1, [0xD5; FRAME], "the end of a turn is not touched");
         assert_eq!(line.playout.underruns(), 0);
+    }
+
+    #[test]
+    fn a_turn_starts_between_two_frames_and_the_lead_is_given_back_in_silence() {
+        let mut line = Line::new();
+        assert_eq!(line.one(0), Played::Silence { first: false });
+        line.feed.push(&[1; 3 * FRAME]);
+        line.feed.end_turn();
+        assert_eq!(line.one(7), Played::Agent { first: true });
+        let mut left = Vec::new();
+        for ms in 8..400 {
+            left.extend(line.at(ms).iter().map(|_| ms));
+        }
+        let steps: Vec<_> = std::iter::once(&7).chain(&left).zip(&left).map(|(before, after)| after - before).collect();
+        assert_eq!(&steps[..2], [20, 20]);
+        assert!(steps.iter().all(|&step| (20..=28).contains(&step)), "{steps:?}");
+        assert_eq!(left.iter().filter(|&&ms| ms > 300).map(|ms| ms % 20).collect::<Vec<_>>(), [0; 4]);
+    }
+
+    #[test]
+    fn turns_that_start_early_again_and_again_never_lead_by_more_than_a_frame() {
+        let mut line = Line::new();
+        let mut left = 0;
+        for ms in 0..2000u64 {
+            if ms % 41 == 0 {
+                line.feed.push(&[1; FRAME]);
+                line.feed.end_turn();
+            }
+            left += line.at(ms).len();
+            assert!(left as u64 <= ms / 20 + 2, "{left} frames after {ms} ms");
+        }
+    }
+
+    #[test]
+    fn running_dry_in_a_word_has_soft_edges_and_the_turn_itself_none() {
+        let format = Format::slin(8000);
+        let (mut feed, sink) = agent_ring(6400);
+        let start = Instant::now();
+        let mut playout = Playout::new(sink, format, Duration::from_millis(20), start);
+        let loud: Vec<u8> = 12000i16.to_le_bytes().repeat(160);
+        let mut frame = [0; 320];
+        let mut heard = Vec::new();
+        feed.push(&loud);
+        for tick in 0..4 {
+            if tick == 3 {
+                feed.push(&loud);
+                feed.end_turn();
+            }
+            playout.poll(start + PTIME * tick, &mut frame);
+            heard.extend(frame.as_chunks().0.iter().map(|&pair| i16::from_le_bytes(pair)));
+        }
+        let steps: Vec<_> = heard.windows(2).map(|pair| (pair[1] - pair[0]).abs()).collect();
+        assert_eq!(heard[0], 12000, "the turn starts as it was made");
+        assert!(steps.iter().all(|&step| step <= 600), "largest step {:?}", steps.iter().max());
+        assert_eq!(playout.underruns(), 1);
     }
 
     #[test]

@@ -73,7 +73,7 @@ impl CallerTap {
     /// Moves up to `limit` bytes to the end of `out`, oldest first.
     pub fn take(&mut self, limit: usize, out: &mut Vec<u8>) {
         if self.shared.overrun.swap(false, Ordering::Acquire) {
-            self.discard();
+            self.keep_newest(0);
         }
         let count = self.waiting().min(limit);
         let start = out.len();
@@ -83,9 +83,13 @@ impl CallerTap {
         }
     }
 
-    /// Throws away everything waiting and counts it as dropped.
-    pub fn discard(&mut self) {
-        let count = self.waiting();
+    /// Throws away the oldest audio beyond the newest `limit` bytes.
+    pub fn keep_newest(&mut self, limit: usize) {
+        self.discard(self.waiting().saturating_sub(limit));
+    }
+
+    /// Throws away the oldest `count` bytes, which are waiting, and counts them as dropped.
+    fn discard(&mut self, count: usize) {
         if let Ok(chunk) = self.consumer.read_chunk(count) {
             chunk.commit_all();
         }
@@ -102,7 +106,7 @@ impl CallerTap {
 pub fn agent_ring(capacity: usize) -> (AgentFeed, AgentSink) {
     let (producer, consumer) = RingBuffer::new(capacity);
     let shared = Arc::new(AgentShared::default());
-    (AgentFeed { producer, shared: shared.clone(), written: 0 }, AgentSink { consumer, shared, cursor: 0 })
+    (AgentFeed { producer, shared: shared.clone(), written: 0 }, AgentSink { consumer, shared, cursor: 0, applied: 0 })
 }
 
 /// Positions in the agent's stream. [bytes since the call began]
@@ -114,8 +118,10 @@ struct AgentShared {
     turn_end: AtomicU64,
     /// Next byte to be heard. Written by the sink.
     cursor: AtomicU64,
-    /// Where the sink stood when it jumped over flushed audio. Written by the sink before `cursor`.
+    /// Where the sink stood when it acted on the last flush. Written by the sink before `applied`.
     cut: AtomicU64,
+    /// The value of `audible_from` that the sink has acted on. Written by the sink.
+    applied: AtomicU64,
     /// The feed has more audio than fits into the ring. Written by the feed.
     backlog: AtomicBool,
 }
@@ -152,9 +158,9 @@ impl AgentFeed {
 
     /// Position up to which audio had been heard when the last flush took effect; `None` until it has.
     pub fn cut(&self) -> Option<u64> {
-        let cursor = self.shared.cursor.load(Ordering::Acquire);
-        let flushed = cursor >= self.shared.audible_from.load(Ordering::Relaxed);
-        flushed.then(|| self.shared.cut.load(Ordering::Relaxed))
+        let applied = self.shared.applied.load(Ordering::Acquire);
+        let done = applied == self.shared.audible_from.load(Ordering::Relaxed);
+        done.then(|| self.shared.cut.load(Ordering::Relaxed))
     }
 
     /// Position after the last byte pushed.
@@ -173,6 +179,7 @@ pub struct AgentSink {
     consumer: Consumer<u8>,
     shared: Arc<AgentShared>,
     cursor: u64,
+    applied: u64,
 }
 
 impl AgentSink {
@@ -182,16 +189,19 @@ impl AgentSink {
     /// Wait-free. One atomic load when there is nothing to do.
     pub(crate) fn apply_flush(&mut self) -> bool {
         let audible_from = self.shared.audible_from.load(Ordering::Acquire);
-        if self.cursor >= audible_from {
+        if self.applied == audible_from {
             return false;
         }
-        let stale = (audible_from - self.cursor) as usize;
-        if let Ok(chunk) = self.consumer.read_chunk(stale) {
+        // Nothing stale when the ring had run dry: the flush is acted on all the same, for the account of what was heard.
+        let stale = audible_from.saturating_sub(self.cursor);
+        if let Ok(chunk) = self.consumer.read_chunk(stale as usize) {
             chunk.commit_all();
         }
         self.shared.cut.store(self.cursor, Ordering::Relaxed);
-        self.cursor = audible_from;
+        self.cursor += stale;
         self.shared.cursor.store(self.cursor, Ordering::Release);
+        self.applied = audible_from;
+        self.shared.applied.store(audible_from, Ordering::Release);
         true
     }
 
@@ -254,6 +264,29 @@ mod tests {
         sink.pop(&mut frame);
         assert_eq!(frame, [2; 40]);
         assert_eq!(feed.cursor(), 100);
+    }
+
+    #[test]
+    fn a_flush_after_the_ring_ran_dry_cuts_where_it_ran_dry() {
+        let (mut feed, mut sink) = agent_ring(100);
+        feed.push(&[1; 60]);
+        sink.pop(&mut [0; 60]);
+        feed.flush();
+        assert_eq!(feed.cut(), None, "nobody has acted on it yet");
+        assert!(sink.apply_flush());
+        assert_eq!(feed.cut(), Some(60));
+    }
+
+    #[test]
+    fn what_a_caller_said_last_is_kept_when_not_all_can_be() {
+        let (mut feed, mut tap) = caller_ring(100);
+        feed.push(&[1; 50]);
+        feed.push(&[2; 30]);
+        tap.keep_newest(40);
+        let mut out = Vec::new();
+        tap.take(100, &mut out);
+        assert_eq!((&out[..10], &out[10..]), (&[1; 10][..], &[2; 30][..]));
+        assert_eq!(tap.dropped(), 40);
     }
 
     #[test]

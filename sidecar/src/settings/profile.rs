@@ -35,8 +35,8 @@ pub struct Profile {
     pub variables: Vec<(String, String)>,
     /// Contexts the agent may transfer to; empty: it may not.
     pub transfer_contexts: Vec<String>,
-    /// The TLS client, with the trust this profile gives.
-    pub tls: TlsConnector,
+    /// The TLS client, with the trust this profile gives. `None` only while the profile is being read.
+    pub tls: Option<TlsConnector>,
     tls_ca_file: String,
     tls_verify: bool,
     instructions_file: String,
@@ -116,14 +116,7 @@ impl Profile {
     /// The profile in `section`; what is wrong goes to `errors`.
     pub(super) fn parse(section: &RawSection, config_dir: &Path, errors: &mut Vec<SettingsError>) -> Option<Self> {
         let before = errors.len();
-        let tls = TlsConnector::new().map_err(|error| format!("the TLS library does not start: {error}"));
-        let mut profile = match tls {
-            Ok(tls) => Self::with_defaults(&section.name, tls),
-            Err(problem) => {
-                errors.push(whole(section, problem));
-                return None;
-            }
-        };
+        let mut profile = Self::with_defaults(&section.name);
         keys::apply(section, KEYS, &mut profile, errors);
         for check in [Self::check_required, Self::check_audio] {
             if let Err((key, problem)) = check(&profile) {
@@ -138,7 +131,7 @@ impl Profile {
         (errors.len() == before).then_some(profile)
     }
 
-    fn with_defaults(name: &str, tls: TlsConnector) -> Self {
+    fn with_defaults(name: &str) -> Self {
         Self {
             name: name.to_owned(),
             dialect: "openai".to_owned(),
@@ -169,14 +162,15 @@ impl Profile {
             idle_timeout: Duration::ZERO,
             variables: Vec::new(),
             transfer_contexts: Vec::new(),
-            tls,
+            tls: None,
             tls_ca_file: String::new(),
             tls_verify: true,
             instructions_file: String::new(),
         }
     }
 
-    /// What the provider is told in a call with `options`.
+    /// What the provider is told in a call with `options`. The profile's key and headers go to the profile's own server
+    /// only: a dialplan may take the address, or what it believes to be a name, from somebody else.
     pub fn session(&self, options: &CallOptions) -> Session {
         let mut session = self.session.clone();
         let overrides = [
@@ -192,6 +186,12 @@ impl Profile {
                 setting.clone_from(value);
             }
         }
+        if origin(&session.url) != origin(&self.session.url) {
+            session.api_key = Secret::default();
+            session.headers.clear();
+        }
+        let overridden = |name: &str| options.headers.iter().any(|(extra, _)| extra.eq_ignore_ascii_case(name));
+        session.headers.retain(|(name, _)| !overridden(name));
         let extra = options.headers.iter().map(|(name, value)| (name.clone(), Secret::new(value)));
         session.headers.extend(extra);
         let variables: Vec<_> = self.variables.iter().chain(&options.variables).collect();
@@ -247,7 +247,7 @@ impl Profile {
         }
         builder.danger_accept_invalid_certs(!self.tls_verify);
         builder.danger_accept_invalid_hostnames(!self.tls_verify);
-        self.tls = builder.build().map_err(|error| failed(format!("the TLS library refuses it: {error}")))?;
+        self.tls = Some(builder.build().map_err(|error| failed(format!("the TLS library refuses it: {error}")))?);
         Ok(())
     }
 }
@@ -289,6 +289,13 @@ fn fill_in(text: &str, variables: &[&(String, String)]) -> String {
     }
     filled.push_str(rest);
     filled
+}
+
+/// Scheme, host and port of `url`, as the comparison of servers needs them.
+fn origin(url: &str) -> String {
+    let end = url.find("://").map_or(0, |at| at + 3);
+    let authority = url[end..].split(['/', '?', '#']).next().unwrap_or_default();
+    format!("{}{authority}", &url[..end]).to_ascii_lowercase()
 }
 
 fn text(target: &mut String, value: &str) -> Result<(), String> {

@@ -113,3 +113,23 @@ fn the_sample_file_explains_every_key_and_no_other() {
     let known = profile::KEYS.iter().map(|(key, _)| *key).chain(keys::GENERAL.iter().map(|(key, _)| *key)).collect();
     assert_eq!(explained, known);
 }
+
+#[test]
+fn the_account_of_a_profile_goes_to_its_own_server_only() {
+    let settings = parse(&format!("{PRACTICE}api_key = hunter2\nheader = X-Key: hunter2\n")).expect("valid");
+    let session = |options: &str| settings.profiles["practice"].session(&CallOptions::parse(options).expect("valid"));
+    let same = session("practice,u(ws://127.0.0.1:9797/other)H(x-key: mine)");
+    assert_eq!(same.api_key.reveal(), "hunter2");
+    assert_eq!(same.headers.iter().map(|(_, value)| value.reveal()).collect::<Vec<_>>(), ["mine"]);
+    for url in ["ws://127.0.0.1:9798/", "wss://127.0.0.1:9797/", "ws://user@127.0.0.1:9797/", "ws://example.com/"] {
+        let other = session(&format!("practice,u({url})H(X-Mine: 1)"));
+        assert!(other.api_key.is_empty(), "{url}");
+        assert_eq!(other.headers.len(), 1, "{url}");
+    }
+}
+
+#[test]
+fn a_section_that_stands_twice_is_an_error() {
+    let errors = parse(&format!("{PRACTICE}{PRACTICE}")).expect_err("twice");
+    assert_eq!(errors, ["ai_bridge.conf:4: [practice] this section stands twice; '[name](+)' adds to one"]);
+}

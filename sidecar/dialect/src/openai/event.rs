@@ -4,9 +4,10 @@ use std::{borrow::Cow, fmt, ops::Deref};
 
 use serde::{
     Deserialize, Deserializer,
-    de::{IgnoredAny, MapAccess, SeqAccess, Visitor},
+    de::{Error, IgnoredAny, MapAccess, SeqAccess, Visitor},
 };
 use serde_json::Value;
+use serde_json::value::RawValue;
 
 /// Every field we read of any event. A field that is absent, or is of another type than it should be, is empty.
 ///
@@ -32,11 +33,17 @@ pub(super) struct Event<'a> {
     pub(super) transcript: Text<'a>,
     #[serde(borrow)]
     pub(super) arguments: Text<'a>,
+    #[serde(deserialize_with = "bounded")]
     pub(super) content_index: Value,
+    #[serde(deserialize_with = "bounded")]
     pub(super) audio_end_ms: Value,
+    #[serde(deserialize_with = "bounded")]
     pub(super) item: Value,
+    #[serde(deserialize_with = "bounded")]
     pub(super) response: Value,
+    #[serde(deserialize_with = "bounded")]
     pub(super) session: Value,
+    #[serde(deserialize_with = "bounded")]
     pub(super) error: Value,
 }
 
@@ -49,6 +56,15 @@ pub(super) fn parse(message: &str) -> serde_json::Result<Event<'_>> {
         }
     }
     Ok(event)
+}
+
+/// A value that is read into memory only if it is of a size that a real one may have: as a tree it takes many times that.
+fn bounded<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Value, D::Error> {
+    let raw = <&RawValue>::deserialize(deserializer)?.get();
+    if raw.len() > MAX_VALUE_BYTES {
+        return Err(D::Error::custom("a value of endless size"));
+    }
+    serde_json::from_str(raw).map_err(D::Error::custom)
 }
 
 /// The text called `key` in `object`, or an empty one.
@@ -82,6 +98,9 @@ const UNINTERESTING: &[&str] = &[
     "response.mcp_call*",
     "mcp_list_tools.*",
 ];
+
+/// The largest values of real events are sessions and items, which echo instructions and tools. [bytes]
+const MAX_VALUE_BYTES: usize = 1 << 20;
 
 /// Ids of the server are about 30 bytes and names of tools at most 64; we keep some of both. [bytes]
 const MAX_NAME_BYTES: usize = 256;

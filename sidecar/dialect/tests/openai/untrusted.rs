@@ -55,7 +55,7 @@ fn deep_nesting_is_refused_and_not_followed() {
 }
 
 #[test]
-fn endless_calls_keys_and_items_are_bounded() {
+fn endless_calls_and_items_are_bounded() {
     let mut talk = Talk::ready(session());
     talk.response("response.created", "r");
     let mut calls = 0;
@@ -67,13 +67,6 @@ fn endless_calls_keys_and_items_are_bounded() {
         talk.hear(json!({"type": "response.audio.delta", "item_id": format!("i{n}"), "delta": "AAAA"}));
     }
     assert_eq!(calls, 64);
-    let mut early = Talk::opened(session());
-    for _ in 0..1000 {
-        early.digits("1");
-    }
-    let ready = early.hear(json!({"type": "session.updated"}));
-    let text = sent(&ready[1..])[0]["item"]["content"][0]["text"].to_string();
-    assert_eq!(text.matches('1').count(), 64);
 }
 
 /// Every event the dialect acts on, in an order in which it would.
@@ -145,7 +138,7 @@ fn damaged_messages_in_any_order_never_panic() {
             _ => {}
         }
         for output in talk.outputs() {
-            if let Output::Send(text) | Output::SendAudio(text) = output {
+            if let Output::Send(text) | Output::SendAudio { text, .. } = output {
                 serde_json::from_str::<Value>(&text).expect("we send JSON whatever we hear");
             }
         }
