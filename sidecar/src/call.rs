@@ -339,14 +339,14 @@ impl Call {
     fn handle_speech_started(&mut self, now: Instant) {
         let interrupts = self.timing.agent_audible() || !self.line.drained();
         self.timing.speech_started(now, interrupts);
-        self.line.flush();
-        self.end.ring();
-        // With nothing in the ring there is nothing to wait for.
-        self.settle_flush();
         if interrupts {
             self.end.shared().info.stats.barge_ins.fetch_add(1, Ordering::Relaxed);
             info!("AI {}: barge-in, heard by the server", self.id());
         }
+        self.line.flush();
+        self.end.ring();
+        // A flush at the place of the one before has nothing to wait for.
+        self.settle_flush();
     }
 
     fn handle_transcript(&mut self, speaker: Speaker, text: &str, complete: bool, now: Instant) {
