@@ -108,6 +108,7 @@ fn hold(
     } else if !channel.is_up() && !options.early_connect && !channel.answer() {
         return Outcome::new(Status::Hangup, "the caller hung up");
     }
+    let local_vad = plan.local_vad();
     let Some(formats) = borrow_formats(channel, plan.channel_format()) else {
         return failed("Asterisk cannot translate between the phone's codec and signed linear");
     };
@@ -118,6 +119,7 @@ fn hold(
         max_duration: options.max_duration.or(Some(profile.max_duration)).filter(|limit| !limit.is_zero()),
         connect_timeout: profile.connect_timeout,
         answer_when_connected: options.early_connect && !channel.is_up(),
+        local_vad,
     };
     results.begin(&end.info().id);
     info!("AI {}: {} talks to {}", end.info().id, end.info().channel, profile.name);
@@ -155,14 +157,15 @@ impl Results {
         self.first_audio = stats.first_audio.get();
         self.barge_ins = stats.barge_ins.load(Ordering::Relaxed);
         self.figures = format!(
-            "connect {}, first audio {}, last response {}, last barge-in stop {}, turns {}, barge-ins {}, underruns {}, \
-             dropped {} ms",
+            "connect {}, first audio {}, last response {}, last barge-in stop {}, turns {}, barge-ins {}, taken back \
+             {}, underruns {}, dropped {} ms",
             stats.connect,
             stats.first_audio,
             stats.response,
             stats.barge_in_stop,
             stats.turns.load(Ordering::Relaxed),
             self.barge_ins,
+            stats.taken_back.load(Ordering::Relaxed),
             stats.underruns.load(Ordering::Relaxed),
             stats.dropped_ms.load(Ordering::Relaxed)
         );

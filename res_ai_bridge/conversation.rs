@@ -13,6 +13,7 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use ai_media::Format;
+use ai_media::barge_in::{self, Action, BargeIn, LocalVad};
 use ai_media::continuity::Continuity;
 use ai_media::playout::{PTIME, Played};
 use ai_sidecar::link::{CallerEvent, ChannelEnd, Command, Doorbell};
@@ -35,6 +36,8 @@ pub(crate) struct Limits {
     pub(crate) connect_timeout: Duration,
     /// Answer the call once the AI is ready.
     pub(crate) answer_when_connected: bool,
+    /// Notice on the line itself that the caller interrupts.
+    pub(crate) local_vad: Option<LocalVad>,
 }
 
 /// One conversation on its channel thread.
@@ -48,6 +51,7 @@ pub(crate) struct Conversation<'a> {
     /// Audio flows to the phone. False while the call waits to be answered.
     open: bool,
     continuity: Continuity,
+    barge_in: Option<BargeIn>,
     /// A moment at which the timer fires.
     timer_due: Option<Instant>,
     buffer: Box<FrameBuffer>,
@@ -72,6 +76,7 @@ impl<'a> Conversation<'a> {
             started: now,
             connected: false,
             open: !limits.answer_when_connected,
+            barge_in: limits.local_vad.map(BargeIn::new),
             limits,
             continuity: Continuity::new(now),
             timer_due: None,
@@ -164,12 +169,19 @@ impl<'a> Conversation<'a> {
             self.end.wake();
         }
         if self.end.playout.apply_flush() {
+            self.barge_in.iter_mut().for_each(BargeIn::settled);
             self.end.wake();
+        }
+        if let Some(action) = self.barge_in.as_mut().and_then(|barge_in| barge_in.tick(now)) {
+            self.act_on(action, now);
         }
         let bytes = self.silence.len();
         while self.open
             && let Some(played) = self.end.playout.poll(now, self.buffer.audio(bytes))
         {
+            if let (Some(barge_in), Played::Agent { .. }) = (&mut self.barge_in, played) {
+                barge_in.agent(barge_in::level(self.buffer.audio(bytes), self.formats.format()), now);
+            }
             self.channel.write(&mut OutFrame::voice(&mut self.buffer, bytes, self.formats));
             self.report(played, now);
         }
@@ -177,6 +189,17 @@ impl<'a> Conversation<'a> {
         if self.end.playout.wants_more() {
             self.end.wake();
         }
+    }
+
+    fn act_on(&mut self, action: Action, now: Instant) {
+        let event = match action {
+            Action::Hold => CallerEvent::Held(now),
+            Action::Resume => CallerEvent::Resumed,
+            Action::Interrupt => CallerEvent::Interrupted,
+        };
+        // What interrupts stays held until the flush that it leads to.
+        self.end.playout.hold(action != Action::Resume);
+        self.end.tell(event);
     }
 
     fn report(&self, played: Played, now: Instant) {
@@ -195,6 +218,11 @@ impl<'a> Conversation<'a> {
                 self.continuity.heard(now, Duration::from_millis(ms));
                 self.end.caller.push(audio);
                 self.end.wake();
+                if let Some(barge_in) = &mut self.barge_in {
+                    let level = barge_in::level(audio, self.formats.format());
+                    let action = barge_in.caller(level, self.end.playout.is_speaking(), now);
+                    action.into_iter().for_each(|action| self.act_on(action, now));
+                }
             }
             Content::Digit(digit) if self.limits.end_digits.contains(digit) => return Some(digit),
             Content::Digit(digit) => {

@@ -5,7 +5,7 @@ mod timing;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use ai_dialect::{Dialect, FaultKind, Message, Output, Speaker};
+use ai_dialect::{Dialect, FaultKind, Message, Noticed, Output, Speaker};
 use ai_media::ring::AgentFeed;
 use ai_media::transcode::Transcoder;
 use tokio::time::{Instant, sleep_until, timeout_at};
@@ -16,7 +16,7 @@ use self::timing::Timing;
 use crate::agent_line::AgentLine;
 use crate::link::{CallerEvent, Command, TaskEnd};
 use crate::outcome::one_line;
-use crate::settings::Profile;
+use crate::settings::{BargeInMode, Profile};
 use crate::stats::millis;
 use crate::transport::Transport;
 use crate::{Outcome, Status, TRANSCRIPT, tools};
@@ -38,6 +38,10 @@ pub(crate) struct Call {
     timing: Timing,
     ready: bool,
     digits: String,
+    /// Who noticed the interruption that the last flush is about.
+    noticed: Noticed,
+    /// The provider's voice detection interrupts the agent.
+    server_interrupts: bool,
     complaints: u32,
     unrecognised: u32,
     /// Caller audio given to the dialect. [bytes]
@@ -57,6 +61,7 @@ impl Call {
         caller: Transcoder,
         agent: Transcoder,
         feed: AgentFeed,
+        barge_in: BargeInMode,
     ) -> Self {
         let timing = Timing::new(&profile, end.shared().info.started.into());
         let line = AgentLine::new(feed, agent, profile.playout_max);
@@ -69,6 +74,8 @@ impl Call {
             timing,
             ready: false,
             digits: String::new(),
+            noticed: Noticed::ByProvider,
+            server_interrupts: barge_in.by_server(),
             complaints: 0,
             unrecognised: 0,
             given: 0,
@@ -235,7 +242,7 @@ impl Call {
     /// Tells the dialect what had been heard when the line fell silent, once that is certain.
     fn settle_flush(&mut self) {
         let Some(heard) = self.line.heard() else { return };
-        self.dialect.handle_interrupted(&heard);
+        self.dialect.handle_interrupted(&heard, self.noticed);
         if let Some(item) = heard.first() {
             let (heard, received) = (item.heard_ms, item.received_ms);
             info!("AI {}: interrupted after {heard} ms of {received} ms of the answer", self.id());
@@ -260,6 +267,16 @@ impl Call {
                     stats.response.set(response);
                     info!("AI {}: agent answers {} after the caller's last word", self.id(), millis(response));
                 }
+            }
+            CallerEvent::Held(at) => self.timing.held(at.into()),
+            CallerEvent::Resumed => {
+                stats.taken_back.fetch_add(1, Ordering::Relaxed);
+                info!("AI {}: not confirmed within {:?}: the agent goes on", self.id(), self.profile.local_vad.confirm);
+            }
+            CallerEvent::Interrupted => {
+                info!("AI {}: barge-in, heard on the line", self.id());
+                self.timing.word(now);
+                self.interrupt(true, Noticed::ByUs);
             }
             CallerEvent::AgentSilent(at) => {
                 if let Some(stop) = self.timing.silent(at.into()) {
@@ -337,12 +354,20 @@ impl Call {
     }
 
     fn handle_speech_started(&mut self, now: Instant) {
-        let interrupts = self.timing.agent_audible() || !self.line.drained();
+        let interrupts = self.server_interrupts && (self.timing.agent_audible() || !self.line.drained());
         self.timing.speech_started(now, interrupts);
         if interrupts {
-            self.end.shared().info.stats.barge_ins.fetch_add(1, Ordering::Relaxed);
             info!("AI {}: barge-in, heard by the server", self.id());
         }
+        if self.server_interrupts {
+            self.interrupt(interrupts, Noticed::ByProvider);
+        }
+    }
+
+    /// Silences the agent. `audible` if there was something to silence.
+    fn interrupt(&mut self, audible: bool, noticed: Noticed) {
+        self.end.shared().info.stats.barge_ins.fetch_add(u32::from(audible), Ordering::Relaxed);
+        self.noticed = noticed;
         self.line.flush();
         self.end.ring();
         // A flush at the place of the one before has nothing to wait for.

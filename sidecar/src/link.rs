@@ -51,6 +51,12 @@ pub enum CallerEvent {
     AgentAudible(Instant),
     /// The agent's voice gave way to silence at this moment.
     AgentSilent(Instant),
+    /// The caller may be interrupting since this moment: playback is held.
+    Held(Instant),
+    /// It was noise: playback goes on.
+    Resumed,
+    /// The caller does interrupt. Playback is held until it is flushed.
+    Interrupted,
 }
 
 /// Something the channel thread has to do.

@@ -5,6 +5,8 @@
 
 use std::time::Duration;
 
+use crate::settings::BargeInMode;
+
 /// What one call asks for, beyond its profile.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct CallOptions {
@@ -30,6 +32,8 @@ pub struct CallOptions {
     pub headers: Vec<(String, String)>,
     /// `x`: variables for the agent.
     pub variables: Vec<(String, String)>,
+    /// `b`: who may interrupt the agent.
+    pub barge_in: Option<BargeInMode>,
     /// `d`: digits that end the conversation.
     pub end_digits: String,
     /// `t`: longest conversation.
@@ -68,7 +72,7 @@ pub enum OptionsError {
     AnswerConflict,
 }
 
-const KNOWN: &str = "d e g H i l m n p t u v x";
+const KNOWN: &str = "b d e g H i l m n p t u v x";
 
 impl CallOptions {
     /// Reads the application's whole argument text.
@@ -125,6 +129,10 @@ impl CallOptions {
             'g' => self.greeting = Some(value),
             'H' => self.headers = pairs(&value, ':').ok_or(bad("'name: value', more of them joined by ^"))?,
             'x' => self.variables = pairs(&value, '=').ok_or(bad("'name=value', more of them joined by ^"))?,
+            'b' => {
+                let word = BargeInMode::WORDS.iter().find(|(word, _)| *word == value);
+                self.barge_in = Some(word.ok_or(bad("one of server, local, both, off"))?.1);
+            }
             'd' => {
                 if value.is_empty() || !value.chars().all(is_digit) {
                     return Err(bad("digits out of 0-9 * # A-D"));
@@ -192,7 +200,7 @@ mod tests {
 
     #[test]
     fn every_option_is_read() {
-        let text = "sales,ev(alloy)m(gpt-realtime)l(ru)u(wss://example.com/x)p(Be kind (always), please)g(Hi \\) there)\
+        let text = "sales,ev(alloy)m(gpt-realtime)l(ru)u(wss://example.com/x)b(off)p(Be kind (always), please)g(Hi \\) there)\
                     H(X-Team: a^X-Id: 7)x(name=Ann^tier=gold)d(0#)t(90)i(2.5)";
         let parsed = CallOptions::parse(text).expect("all valid");
         assert_eq!(parsed.profile.as_deref(), Some("sales"));
@@ -201,6 +209,7 @@ mod tests {
         assert_eq!(parsed.greeting.as_deref(), Some("Hi ) there"));
         assert_eq!(parsed.headers, [("X-Team".into(), "a".into()), ("X-Id".into(), "7".into())]);
         assert_eq!(parsed.variables, [("name".into(), "Ann".into()), ("tier".into(), "gold".into())]);
+        assert_eq!(parsed.barge_in, Some(BargeInMode::Off));
         assert_eq!(parsed.end_digits, "0#");
         assert_eq!(parsed.max_duration, Some(Duration::from_secs(90)));
         assert_eq!(parsed.idle_timeout, Some(Duration::from_millis(2500)));
@@ -209,7 +218,7 @@ mod tests {
     #[test]
     fn a_wrong_option_says_what_is_wrong() {
         let error = |text: &str| CallOptions::parse(text).expect_err(text).to_string();
-        assert_eq!(error("p,z"), "unknown option 'z'; known are d e g H i l m n p t u v x");
+        assert_eq!(error("p,z"), "unknown option 'z'; known are b d e g H i l m n p t u v x");
         assert_eq!(error("p,g"), "option 'g' needs a value in parentheses");
         assert_eq!(error("p,n(yes)"), "option 'n' takes no value");
         assert_eq!(error("p,g(Hi"), "option 'g' has no closing parenthesis");
@@ -217,6 +226,7 @@ mod tests {
         assert_eq!(error("p,t(1e300)"), "option 't(1e300)': expected seconds, more than 0");
         assert_eq!(error("p,d(x)"), "option 'd(x)': expected digits out of 0-9 * # A-D");
         assert_eq!(error("p,u(http://x)"), "option 'u(…)': expected a URL that starts with ws:// or wss://");
+        assert_eq!(error("p,b(loud)"), "option 'b(loud)': expected one of server, local, both, off");
         assert!(error("p,ne").contains("exclude each other"));
     }
 }

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use ai_dialect::Dialect;
+use ai_media::barge_in::LocalVad;
 use ai_media::transcode::Transcoder;
 use ai_media::{Encoding, Format};
 use tokio::runtime::{Handle, Runtime};
@@ -14,7 +15,7 @@ use tokio::runtime::{Handle, Runtime};
 use crate::call::Call;
 use crate::link::{ChannelEnd, Doorbell, Shared, link};
 use crate::options::CallOptions;
-use crate::settings::Profile;
+use crate::settings::{BargeInMode, Profile};
 use crate::stats::{CallStats, SessionInfo};
 
 /// What the sidecar needs to know before it starts.
@@ -49,6 +50,7 @@ pub struct CallPlan {
     profile: Arc<Profile>,
     dialect: Box<dyn Dialect>,
     phone: Format,
+    barge_in: BargeInMode,
 }
 
 impl CallPlan {
@@ -59,7 +61,13 @@ impl CallPlan {
             Arc::make_mut(&mut profile).idle_timeout = idle_timeout;
         }
         let dialect = ai_dialect::create(&profile.dialect, profile.session(options), phone)?;
-        Some(Self { profile, dialect, phone })
+        let barge_in = options.barge_in.unwrap_or(profile.barge_in);
+        Some(Self { profile, dialect, phone, barge_in })
+    }
+
+    /// How the channel thread is to notice that the caller interrupts; `None` if it is not to.
+    pub fn local_vad(&self) -> Option<LocalVad> {
+        self.barge_in.by_loudness().then_some(self.profile.local_vad)
     }
 
     /// The format the channel should read and write: the AI's own law where it speaks G.711, so that bytes pass
@@ -123,7 +131,7 @@ impl Sidecar {
         let shared = task_end.shared().clone();
         let caller = transcoder(format, plan.dialect.caller_format());
         let agent = transcoder(plan.dialect.agent_format(), format);
-        let call = Call::new(task_end, plan.profile, plan.dialect, caller, agent, feed);
+        let call = Call::new(task_end, plan.profile, plan.dialect, caller, agent, feed, plan.barge_in);
         let task = self.handle.spawn(async move {
             let listing = seat.list(shared);
             call.run(move || drop(listing)).await;

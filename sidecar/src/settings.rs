@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
-pub use profile::Profile;
+pub use profile::{BargeInMode, Profile};
 
 /// One section as it stands in the file.
 #[derive(Debug, Clone, Default)]

@@ -60,6 +60,8 @@ pub struct CallStats {
     pub turns: AtomicU32,
     /// Times the caller interrupted the agent.
     pub barge_ins: AtomicU32,
+    /// Times playback was held for what turned out to be noise.
+    pub taken_back: AtomicU32,
     /// Times the agent's audio ran dry in mid-turn.
     pub underruns: AtomicU64,
     /// Caller audio that never reached the AI. [ms]

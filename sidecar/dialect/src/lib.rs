@@ -73,8 +73,9 @@ pub trait Dialect: Send {
     fn handle_digits(&mut self, digits: &str);
 
     /// Playout was flushed because the caller interrupted. `heard` lists every agent item that had audio queued or
-    /// half played at that moment, oldest first; it is empty when nothing was to be heard.
-    fn handle_interrupted(&mut self, heard: &[Heard]);
+    /// half played at that moment, oldest first; it is empty when nothing was to be heard. `by` says who noticed: what
+    /// the provider did not notice it will not cancel by itself.
+    fn handle_interrupted(&mut self, heard: &[Heard], by: Noticed);
 
     /// The tool call `call_id` ended with `result`. `go_on` asks the agent to speak about it.
     fn handle_tool_result(&mut self, call_id: &str, result: &str, go_on: bool);
@@ -99,6 +100,15 @@ pub enum Message<'a> {
     Text(&'a str),
     /// A binary frame.
     Binary(&'a [u8]),
+}
+
+/// Who noticed that the caller interrupts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Noticed {
+    /// The provider; it has said so with [`Output::CallerSpeechStarted`].
+    ByProvider,
+    /// This side, by listening to the line.
+    ByUs,
 }
 
 /// How much of an agent item the caller has heard when playout was flushed.

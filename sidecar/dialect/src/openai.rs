@@ -26,7 +26,7 @@ use std::collections::VecDeque;
 use ai_media::Format;
 
 use crate::{
-    AudioChoice, Dialect, Fault, FaultKind, Handshake, Heard, Message, Output, Session, Speaker, TurnDetection,
+    AudioChoice, Dialect, Fault, FaultKind, Handshake, Heard, Message, Noticed, Output, Session, Speaker, TurnDetection,
 };
 use calls::Calls;
 use event::Event;
@@ -108,9 +108,9 @@ impl Dialect for OpenAi {
         self.ask_if_due();
     }
 
-    fn handle_interrupted(&mut self, heard: &[Heard]) {
+    fn handle_interrupted(&mut self, heard: &[Heard], by: Noticed) {
         if let Some(response) = self.floor.cancel()
-            && !server_interrupts(&self.session)
+            && (by == Noticed::ByUs || !server_interrupts(&self.session))
         {
             self.send(messages::cancel(&response));
         }

@@ -1,8 +1,8 @@
 //! Audio between a phone call and a voice AI: formats, G.711, resampling, the two sample rings and playout.
 //!
 //! Nothing here does I/O or reads a clock: time is a parameter, so every behaviour runs the same in a test and in
-//! a call. The channel thread of the telephone exchange runs [`ring::CallerFeed`], [`continuity::Continuity`] and
-//! [`playout::Playout`]; the sidecar runs everything else.
+//! a call. The channel thread of the telephone exchange runs [`ring::CallerFeed`], [`continuity::Continuity`],
+//! [`barge_in::BargeIn`] and [`playout::Playout`]; the sidecar runs everything else.
 //!
 //! ```text
 //!  ast_read ─► CallerFeed ─► ring ─► CallerTap ─► Transcoder ─► dialect          (caller speaks)
@@ -12,6 +12,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod barge_in;
 pub mod continuity;
 mod fade;
 pub mod format;

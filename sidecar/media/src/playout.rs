@@ -59,8 +59,9 @@ pub struct Playout {
     lead: Duration,
     speaking: bool,
     waiting_since: Option<Instant>,
-    /// The turn goes on after it ran dry: its next frame fades in.
+    /// The turn goes on after a break: its next frame fades in.
     resumes: bool,
+    held: bool,
     last_sample: i16,
     underruns: u64,
 }
@@ -80,6 +81,7 @@ impl Playout {
             speaking: false,
             waiting_since: None,
             resumes: false,
+            held: false,
             last_sample: 0,
             underruns: 0,
         }
@@ -105,6 +107,20 @@ impl Playout {
         self.underruns
     }
 
+    /// Holds the agent's voice, or lets it go on where it stopped. A flush lets go, too.
+    ///
+    /// # Realtime
+    /// Two stores.
+    pub fn hold(&mut self, held: bool) {
+        self.resumes |= held && self.speaking;
+        self.held = held;
+    }
+
+    /// True while the agent's voice is on the line.
+    pub fn is_speaking(&self) -> bool {
+        self.speaking
+    }
+
     /// True when the sidecar should be woken to push more.
     pub fn wants_more(&self) -> bool {
         self.sink.backlog() && self.sink.ready() < self.format.bytes_in_ms(LOW_WATER_MS)
@@ -117,6 +133,7 @@ impl Playout {
     pub fn apply_flush(&mut self) -> bool {
         let flushed = self.sink.apply_flush();
         self.resumes &= !flushed;
+        self.held &= !flushed;
         flushed
     }
 
@@ -129,7 +146,7 @@ impl Playout {
         let ready = self.sink.ready();
         let spoke = self.speaking;
         if now < self.next_due {
-            let early = !spoke && now + PTIME >= self.next_due + self.lead && self.starts(ready, now);
+            let early = !spoke && !self.held && now + PTIME >= self.next_due + self.lead && self.starts(ready, now);
             if !early {
                 return None;
             }
@@ -138,7 +155,7 @@ impl Playout {
             self.speaking = true;
         } else {
             self.forget_debt(now);
-            self.speaking = if spoke { self.goes_on(ready) } else { self.starts(ready, now) };
+            self.speaking = !self.held && if spoke { self.goes_on(ready) } else { self.starts(ready, now) };
             self.next_due += PTIME;
         }
         Some(if self.speaking { self.speak(frame, ready, !spoke) } else { self.stay_silent(frame, spoke) })
@@ -320,6 +337,34 @@ mod tests {
         assert_eq!(heard[0], 12000, "the turn starts as it was made");
         assert!(steps.iter().all(|&step| step <= 600), "largest step {:?}", steps.iter().max());
         assert_eq!(playout.underruns(), 1);
+    }
+
+    #[test]
+    fn a_held_turn_goes_on_where_it_stopped_and_nothing_is_lost() {
+        let mut line = Line::new();
+        for number in 1..=5 {
+            line.feed.push(&[number; FRAME]);
+        }
+        line.feed.end_turn();
+        let code = |frames: Vec<(Played, Vec<u8>)>| (frames[0].0, frames[0].1[FRAME - 1]);
+        assert_eq!(code(line.at(0)), (Played::Agent { first: true }, 1));
+        assert_eq!(code(line.at(20)), (Played::Agent { first: false }, 2));
+        line.playout.hold(true);
+        assert_eq!(code(line.at(40)), (Played::Silence { first: true }, 0xD5));
+        assert_eq!(code(line.at(60)), (Played::Silence { first: false }, 0xD5));
+        line.playout.hold(false);
+        assert_eq!(code(line.at(80)), (Played::Agent { first: true }, 3));
+        assert_eq!(code(line.at(100)), (Played::Agent { first: false }, 4));
+        assert_eq!(line.playout.underruns(), 0);
+        line.playout.hold(true);
+        line.feed.flush();
+        line.feed.push(&[9; FRAME]);
+        line.feed.end_turn();
+        assert_eq!(
+            code(line.at(120)),
+            (Played::Agent { first: false }, 9),
+            "what was held is gone, and the hold with it"
+        );
     }
 
     #[test]

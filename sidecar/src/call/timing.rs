@@ -94,6 +94,11 @@ impl Timing {
         }
     }
 
+    /// Playback is held since `at`: if the agent's voice is on the line, how long it takes to fall silent counts from there.
+    pub(super) fn held(&mut self, at: Instant) {
+        self.barge_in = Some(at).filter(|_| self.agent_audible);
+    }
+
     pub(super) fn speech_stopped(&mut self, now: Instant, at_ms: Option<u64>) {
         self.caller_speaking = false;
         self.word(now);

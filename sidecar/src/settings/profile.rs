@@ -5,6 +5,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use ai_dialect::{ApiVersion, AudioChoice, Secret, Session, TurnDetection};
+use ai_media::barge_in::LocalVad;
 use native_tls::{Certificate, TlsConnector};
 
 use super::keys::{self, Key, boolean, number, pair, set, word};
@@ -21,6 +22,10 @@ pub struct Profile {
     pub dialect: String,
     /// What the provider is told, before the call's own options.
     pub session: Session,
+    /// Who may interrupt the agent.
+    pub barge_in: BargeInMode,
+    /// How the caller's speech is noticed on the line itself.
+    pub local_vad: LocalVad,
     /// Agent audio that must have arrived before a turn starts to be heard.
     pub playout_target: Duration,
     /// More queued agent audio than this ends the turn.
@@ -40,6 +45,35 @@ pub struct Profile {
     tls_ca_file: String,
     tls_verify: bool,
     instructions_file: String,
+}
+
+/// Who may interrupt the agent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum BargeInMode {
+    /// The provider, by its voice detection.
+    Server,
+    /// This side, by loudness on the line.
+    Local,
+    /// Either; this side holds at once and waits for the other.
+    Both,
+    /// Nobody.
+    Off,
+}
+
+impl BargeInMode {
+    /// The configuration's words.
+    pub const WORDS: &[(&str, Self)] =
+        &[("server", Self::Server), ("local", Self::Local), ("both", Self::Both), ("off", Self::Off)];
+
+    /// True if the provider's voice detection interrupts.
+    pub const fn by_server(self) -> bool {
+        matches!(self, Self::Server | Self::Both)
+    }
+
+    /// True if loudness on the line interrupts.
+    pub const fn by_loudness(self) -> bool {
+        matches!(self, Self::Local | Self::Both)
+    }
 }
 
 /// Longest text of instructions. [bytes]
@@ -90,6 +124,11 @@ pub(super) const KEYS: &[Key<Profile>] = &[
     ("vad_silence_ms", |profile, value| set(&mut profile.session.vad_silence_ms, number(value, 0, 10_000))),
     ("create_response", |profile, value| set(&mut profile.session.create_response, boolean(value))),
     ("interrupt_response", |profile, value| set(&mut profile.session.interrupt_response, boolean(value))),
+    ("barge_in", |profile, value| set(&mut profile.barge_in, word(value, BargeInMode::WORDS))),
+    ("local_vad_rms", |profile, value| set(&mut profile.local_vad.rms, number(value, 0.0, 1.0))),
+    ("local_vad_frames", |profile, value| set(&mut profile.local_vad.frames, number(value, 1, 50))),
+    ("local_vad_silence_ms", |profile, value| set(&mut profile.local_vad.silence, millis(value, 0, 10_000))),
+    ("barge_in_confirm_ms", |profile, value| set(&mut profile.local_vad.confirm, millis(value, 20, 5000))),
     ("playout_target_ms", |profile, value| set(&mut profile.playout_target, millis(value, 0, 400))),
     ("playout_max_s", |profile, value| set(&mut profile.playout_max, seconds(value, 1, 3600))),
     ("connect_timeout_ms", |profile, value| set(&mut profile.connect_timeout, millis(value, 100, 60_000))),
@@ -155,6 +194,13 @@ impl Profile {
                 headers: Vec::new(),
                 tools: Vec::new(),
             },
+            barge_in: BargeInMode::Both,
+            local_vad: LocalVad {
+                rms: 0.08,
+                frames: 2,
+                silence: Duration::from_millis(550),
+                confirm: Duration::from_millis(400),
+            },
             playout_target: Duration::from_millis(40),
             playout_max: Duration::from_secs(120),
             connect_timeout: Duration::from_millis(5000),
@@ -198,6 +244,7 @@ impl Profile {
         session.instructions = fill_in(&session.instructions, &variables);
         session.greeting = fill_in(&session.greeting, &variables);
         session.tools = tools::declared(self);
+        session.interrupt_response &= options.barge_in.unwrap_or(self.barge_in).by_server();
         session
     }
 

@@ -123,3 +123,11 @@ fn a_server_that_names_neither_responses_nor_items_can_be_interrupted_and_goes_o
     assert_eq!(talk.interrupt(&[("", 0, 1)]), [] as [Value; 0]);
     assert!(matches!(talk.hear(delta)[..], [Output::AgentAudio { .. }]));
 }
+
+#[test]
+fn what_the_server_did_not_notice_is_cancelled_by_us() {
+    let mut talk = speaking(session());
+    talk.0.handle_interrupted(&[Heard { item: "i".into(), heard_ms: 480, received_ms: 1000 }], Noticed::ByUs);
+    let cancel = json!({"type": "response.cancel", "response_id": "r"});
+    assert_eq!(talk.sent(), [cancel, truncate("i", 480)]);
+}

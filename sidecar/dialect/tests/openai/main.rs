@@ -8,8 +8,8 @@ mod tools;
 mod untrusted;
 
 use ai_dialect::{
-    ApiVersion, AudioChoice, Dialect, Fault, FaultKind, Heard, Message, Output, Secret, Session, TurnDetection,
-    openai::OpenAi,
+    ApiVersion, AudioChoice, Dialect, Fault, FaultKind, Heard, Message, Noticed, Output, Secret, Session,
+    TurnDetection, openai::OpenAi,
 };
 use ai_media::Format;
 use serde_json::{Value, json};
@@ -83,7 +83,7 @@ impl Talk {
             .iter()
             .map(|&(item, heard_ms, received_ms)| Heard { item: item.into(), heard_ms, received_ms })
             .collect();
-        self.0.handle_interrupted(&heard);
+        self.0.handle_interrupted(&heard, Noticed::ByProvider);
         self.sent()
     }
 

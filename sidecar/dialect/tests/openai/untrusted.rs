@@ -131,7 +131,10 @@ fn damaged_messages_in_any_order_never_panic() {
         let event = if round % 3 == 0 { event.clone() } else { mutated(event, &mut state) };
         talk.0.handle_message(Message::Text(&event));
         match next(&mut state, 8) {
-            0 => talk.0.handle_interrupted(&[Heard { item: "i".into(), heard_ms: round % 5, received_ms: 3 }]),
+            0 => talk.0.handle_interrupted(
+                &[Heard { item: "i".into(), heard_ms: round % 5, received_ms: 3 }],
+                Noticed::ByProvider,
+            ),
             1 => talk.0.handle_digits("1#"),
             2 => talk.0.handle_tool_result("c", &event, true),
             3 => talk.0.handle_caller_audio(event.as_bytes()),
