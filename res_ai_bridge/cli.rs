@@ -4,7 +4,7 @@ use std::ffi::{CStr, c_char, c_int};
 use std::fmt::Write as _;
 use std::ptr;
 
-use ai_sidecar::SessionInfo;
+use ai_sidecar::{SessionInfo, describe};
 use std::sync::atomic::Ordering;
 
 use crate::ffi::{self, ast_cli_args, ast_cli_entry};
@@ -81,14 +81,22 @@ fn words(help: &Help, arguments: &ast_cli_args) -> Vec<String> {
 
 fn nothing_to_complete(_: &str) {}
 
-/// Offers the sessions whose id begins with `typed`, and `all`.
+/// Offers the sessions whose id begins with `typed`.
 fn complete_session(typed: &str) {
+    offer_sessions(typed, Vec::new());
+}
+
+/// Offers the same, and `all`.
+fn complete_session_or_all(typed: &str) {
+    offer_sessions(typed, vec!["all".to_owned()]);
+}
+
+fn offer_sessions(typed: &str, mut ids: Vec<String>) {
     let offer = |word: &str| {
         let word = c_string(word);
         // SAFETY: the word is NUL-terminated; the shim hands Asterisk a copy.
         unsafe { ffi::ai_shim_cli_complete(word.as_ptr()) };
     };
-    let mut ids = vec!["all".to_owned()];
     if let Some(bridge) = module::bridge() {
         bridge.sidecar.for_each_session(|session| ids.push(session.id.clone()));
     }
@@ -156,6 +164,57 @@ fn session_line(table: &mut String, session: &SessionInfo) {
 }
 
 #[unsafe(no_mangle)]
+extern "C" fn res_ai_bridge_cli_show_session(
+    entry: *mut ast_cli_entry,
+    what: c_int,
+    arguments: *mut ast_cli_args,
+) -> *mut c_char {
+    const HELP: Help = Help {
+        command: c"ai show session",
+        usage: c"Usage: ai show session <session>\n       Shows a call that talks to an AI, with the distribution of its latencies.\n",
+    };
+    command(&HELP, entry, what, arguments, complete_session, |words| {
+        let [id] = words else { return Answer::Usage };
+        let mut shown = None;
+        if let Some(bridge) = module::bridge() {
+            bridge.sidecar.for_each_session(|session| {
+                if session.id == *id {
+                    shown = Some(session_details(session));
+                }
+            });
+        }
+        Answer::Text(shown.unwrap_or_else(|| no_session(id)))
+    })
+}
+
+fn no_session(id: &str) -> String {
+    format!("there is no session {id}; 'ai show sessions' lists them\n")
+}
+
+fn session_details(session: &SessionInfo) -> String {
+    let stats = &session.stats;
+    let latencies = stats.latencies();
+    let lines = [
+        ("Session", session.id.clone()),
+        ("Profile", session.profile.clone()),
+        ("Channel", session.channel.clone()),
+        ("Time", format!("{} s", session.started.elapsed().as_secs())),
+        ("Connect", stats.connect.to_string()),
+        ("First audio", stats.first_audio.to_string()),
+        ("Turns", stats.turns.load(Ordering::Relaxed).to_string()),
+        ("Barge-ins", stats.barge_ins.load(Ordering::Relaxed).to_string()),
+        ("Taken back", stats.taken_back.load(Ordering::Relaxed).to_string()),
+        ("Underruns", stats.underruns.load(Ordering::Relaxed).to_string()),
+        ("Dropped", format!("{} ms", stats.dropped_ms.load(Ordering::Relaxed))),
+        ("Phone to AI", describe(&latencies.uplink)),
+        ("AI to phone", describe(&latencies.turn_start)),
+        ("Response", describe(&latencies.response)),
+        ("Barge-in stop", describe(&latencies.barge_in_stop)),
+    ];
+    lines.iter().map(|(name, value)| format!("{name:<14} {value}\n")).collect()
+}
+
+#[unsafe(no_mangle)]
 extern "C" fn res_ai_bridge_cli_show_profiles(
     entry: *mut ast_cli_entry,
     what: c_int,
@@ -211,12 +270,12 @@ extern "C" fn res_ai_bridge_cli_stop(
         usage:
             c"Usage: ai stop <session|all>\n       Ends the conversation; its dialplan goes on with AISTATUS=STOPPED.\n",
     };
-    command(&HELP, entry, what, arguments, complete_session, |words| match (words, module::bridge()) {
+    command(&HELP, entry, what, arguments, complete_session_or_all, |words| match (words, module::bridge()) {
         ([id], Some(bridge)) if id == "all" => {
             Answer::Text(format!("{} sessions stopped\n", bridge.sidecar.stop_all()))
         }
         ([id], Some(bridge)) if bridge.sidecar.stop(id) => Answer::Text(format!("session {id} stopped\n")),
-        ([id], _) => Answer::Text(format!("there is no session {id}; 'ai show sessions' lists them\n")),
+        ([id], _) => Answer::Text(no_session(id)),
         _ => Answer::Usage,
     })
 }

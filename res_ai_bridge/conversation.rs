@@ -165,8 +165,7 @@ impl<'a> Conversation<'a> {
     /// Everything time makes due: silence for frames that did not come, and what the caller hears.
     fn tick(&mut self, now: Instant) {
         for _ in 0..self.continuity.missing(now, PTIME) {
-            self.end.caller.push(&self.silence);
-            self.end.wake();
+            self.end.hear(&self.silence, now);
         }
         if self.end.playout.apply_flush() {
             self.barge_in.iter_mut().for_each(BargeIn::settled);
@@ -216,8 +215,7 @@ impl<'a> Conversation<'a> {
             Content::Voice(audio) => {
                 let ms = self.formats.format().ms_in_bytes(audio.len() as u64);
                 self.continuity.heard(now, Duration::from_millis(ms));
-                self.end.caller.push(audio);
-                self.end.wake();
+                self.end.hear(audio, now);
                 if let Some(barge_in) = &mut self.barge_in {
                     let level = barge_in::level(audio, self.formats.format());
                     let action = barge_in.caller(level, self.end.playout.is_speaking(), now);

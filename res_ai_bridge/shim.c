@@ -9,6 +9,7 @@ const int ai_shim_load_decline = AST_MODULE_LOAD_DECLINE;
 
 static struct ast_cli_entry cli[] = {
 	AST_CLI_DEFINE(res_ai_bridge_cli_show_sessions, "Show the calls that talk to an AI"),
+	AST_CLI_DEFINE(res_ai_bridge_cli_show_session, "Show one of them with its latencies"),
 	AST_CLI_DEFINE(res_ai_bridge_cli_show_profiles, "Show the profiles of ai_bridge.conf"),
 	AST_CLI_DEFINE(res_ai_bridge_cli_stop, "End an AI session, or all of them"),
 	/* Last, so that it can be left out. */

@@ -25,6 +25,7 @@ int res_ai_bridge_unload(void);
 int res_ai_bridge_reload(void);
 int res_ai_bridge_exec(struct ast_channel *channel, const char *arguments);
 char *res_ai_bridge_cli_show_sessions(struct ast_cli_entry *entry, int command, struct ast_cli_args *arguments);
+char *res_ai_bridge_cli_show_session(struct ast_cli_entry *entry, int command, struct ast_cli_args *arguments);
 char *res_ai_bridge_cli_show_profiles(struct ast_cli_entry *entry, int command, struct ast_cli_args *arguments);
 char *res_ai_bridge_cli_stop(struct ast_cli_entry *entry, int command, struct ast_cli_args *arguments);
 char *res_ai_bridge_cli_test(struct ast_cli_entry *entry, int command, struct ast_cli_args *arguments);

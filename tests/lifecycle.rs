@@ -132,8 +132,8 @@ fn a_broken_file_keeps_the_old_configuration_and_a_new_one_is_for_new_calls() {
     };
     reload(&profile(&url, "vad_silence_ms = soon\nvoise = alloy"));
     for problem in [
-        "ai_bridge.conf:9: [test] vad_silence_ms: 'soon' is not a number from 0 to 10000",
-        "ai_bridge.conf:10: [test] unknown key 'voise'; did you mean 'voice'?",
+        "ai_bridge.conf:10: [test] vad_silence_ms: 'soon' is not a number from 0 to 10000",
+        "ai_bridge.conf:11: [test] unknown key 'voise'; did you mean 'voice'?",
         "the configuration was not changed",
     ] {
         stage.rig.wait_log(problem, SOON).expect("the log says what is wrong");

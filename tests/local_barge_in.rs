@@ -44,7 +44,8 @@ struct Talk {
 impl Talk {
     /// A call in which the agent has begun to say something of this length.
     fn begin(keys: &str, options: &str, length: Duration) -> Self {
-        let stage = Stage::new(Server::builder().script(Script::new()), keys, &extension("101", options));
+        let keys = format!("barge_in = both\n{keys}");
+        let stage = Stage::new(Server::builder().script(Script::new()), &keys, &extension("101", options));
         let (call, session) = stage.talk("101");
         let said = voice(1, length, AGENT);
         session.perform(Script::new().start_saying(Speech::wire("a story", said.clone()).at(Pace::Times(8.0))));

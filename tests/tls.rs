@@ -28,7 +28,9 @@ fn a_trusted_server_is_talked_to_by_name_and_by_address() {
         agent(&server),
         |rig, url| {
             let named = url.replace("127.0.0.1", "localhost");
-            let profiles = [profile("name", &named, TRUSTING), profile("address", url, TRUSTING)].concat();
+            // Both sides speak at once.
+            let keys = format!("{TRUSTING}\nbarge_in = server");
+            let profiles = [profile("name", &named, &keys), profile("address", url, &keys)].concat();
             rig.config("ai_bridge.conf", profiles).config("ca.pem", authority.pem())
         },
         &[extension("201", "name"), extension("202", "address")].concat(),

@@ -17,7 +17,7 @@ use crate::agent_line::AgentLine;
 use crate::link::{CallerEvent, Command, TaskEnd};
 use crate::outcome::one_line;
 use crate::settings::{BargeInMode, Profile};
-use crate::stats::millis;
+use crate::stats::{millis, record};
 use crate::transport::Transport;
 use crate::{Outcome, Status, TRANSCRIPT, tools};
 
@@ -219,7 +219,13 @@ impl Call {
         }
         self.settle_flush();
         self.act(transport, now)?;
+        if let Some(uplink) = transport.uplink() {
+            record(&mut self.end.shared().info.stats.latencies().uplink, uplink);
+        }
         if self.ready {
+            if let Some(heard_at) = self.end.heard_at() {
+                transport.track(heard_at.into());
+            }
             self.give_caller_audio(now);
             self.act(transport, now)?;
         } else {
@@ -263,8 +269,12 @@ impl Call {
                     stats.first_audio.set(first);
                     info!("AI {}: first audio {} after connect", self.id(), millis(first));
                 }
+                if let Some(start) = figures.turn_start {
+                    record(&mut stats.latencies().turn_start, start);
+                }
                 if let Some(response) = figures.response {
                     stats.response.set(response);
+                    record(&mut stats.latencies().response, response);
                     info!("AI {}: agent answers {} after the caller's last word", self.id(), millis(response));
                 }
             }
@@ -281,6 +291,7 @@ impl Call {
             CallerEvent::AgentSilent(at) => {
                 if let Some(stop) = self.timing.silent(at.into()) {
                     stats.barge_in_stop.set(stop);
+                    record(&mut stats.latencies().barge_in_stop, stop);
                     info!("AI {}: line silent {} after the barge-in", self.id(), millis(stop));
                 }
             }
@@ -311,7 +322,7 @@ impl Call {
                     transport.send_audio(text, self.caller.to().ms_in_bytes(audio_bytes as u64));
                 }
                 Output::Ready => self.handle_ready(now),
-                Output::AgentAudio { item, audio } => self.handle_agent_audio(&item, &audio),
+                Output::AgentAudio { item, audio } => self.handle_agent_audio(&item, &audio, now),
                 Output::AgentAudioDone => self.line.end_turn(),
                 Output::CallerSpeechStarted => self.handle_speech_started(now),
                 Output::CallerSpeechStopped { at_ms } => self.timing.speech_stopped(now, at_ms),
@@ -341,7 +352,10 @@ impl Call {
         self.end.command(Command::Connected);
     }
 
-    fn handle_agent_audio(&mut self, item: &Arc<str>, audio: &[u8]) {
+    fn handle_agent_audio(&mut self, item: &Arc<str>, audio: &[u8], now: Instant) {
+        if self.line.drained() {
+            self.timing.turn_received(now);
+        }
         if !self.line.push(item, audio) {
             let limit = self.profile.playout_max.as_secs();
             if self.may_complain() {

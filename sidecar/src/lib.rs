@@ -25,7 +25,7 @@ mod transport;
 
 pub use outcome::{Outcome, Status};
 pub use runtime::{CallPlan, LimitReached, Seat, Sidecar, SidecarConfig};
-pub use stats::{CallStats, Figure, SessionInfo};
+pub use stats::{CallStats, Figure, Latencies, SessionInfo, describe};
 
 /// `tracing` target of events that show what was said; they belong to a higher verbosity than the rest.
 pub const TRANSCRIPT: &str = "ai_transcript";

@@ -17,7 +17,7 @@
 use std::fs::File;
 use std::io::Write as _;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
@@ -97,6 +97,8 @@ pub(crate) struct Shared {
     woken: AtomicBool,
     closed: AtomicBool,
     stop: AtomicBool,
+    /// When the oldest caller audio that nobody has taken was read, as time since the session began; 0: there is none. [ns]
+    heard_at: AtomicU64,
     doorbell: Doorbell,
 }
 
@@ -126,6 +128,7 @@ pub(crate) fn link(
         woken: AtomicBool::new(false),
         closed: AtomicBool::new(false),
         stop: AtomicBool::new(false),
+        heard_at: AtomicU64::new(0),
         doorbell,
     });
     let channel = ChannelEnd {
@@ -149,7 +152,7 @@ pub(crate) fn link(
 /// The channel thread's end. Dropping it tells the task that the call is gone.
 pub struct ChannelEnd {
     /// Takes what the caller says.
-    pub caller: CallerFeed,
+    caller: CallerFeed,
     /// Gives what the caller hears.
     pub playout: Playout,
     events: Sender<CallerEvent>,
@@ -182,6 +185,19 @@ impl ChannelEnd {
     /// Tokio's run queue: a mutex held for a few instructions, perhaps one system call. No allocation.
     pub fn wake(&self) {
         self.wake.wake();
+    }
+
+    /// Passes on what the caller said, read at `now`, and wakes the task.
+    ///
+    /// # Realtime
+    /// As [`ChannelEnd::wake`].
+    pub fn hear(&mut self, audio: &[u8], now: Instant) {
+        self.caller.push(audio);
+        let shared = &self.wake.0;
+        let since = now.saturating_duration_since(shared.info.started).as_nanos() as u64;
+        // Fails when older audio waits: that one counts.
+        let _ = shared.heard_at.compare_exchange(0, since.max(1), Ordering::Relaxed, Ordering::Relaxed);
+        self.wake();
     }
 
     /// Reports `event` and wakes the task; answers whether there was room.
@@ -235,6 +251,12 @@ impl TaskEnd {
             if self.shared.woken.swap(false, Ordering::AcqRel) { Poll::Ready(()) } else { Poll::Pending }
         })
         .await;
+    }
+
+    /// When the caller audio that is about to be taken was read.
+    pub(crate) fn heard_at(&self) -> Option<Instant> {
+        let since = self.shared.heard_at.swap(0, Ordering::Relaxed);
+        (since > 0).then(|| self.shared.info.started + Duration::from_nanos(since))
     }
 
     /// The next event from the line, if there is one now.

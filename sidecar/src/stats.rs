@@ -2,7 +2,10 @@
 
 use std::fmt;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
+
+use hdrhistogram::Histogram;
 
 /// A time that is not known until it is.
 ///
@@ -39,10 +42,52 @@ impl fmt::Display for Figure {
     }
 }
 
-/// A time as people read it: whole milliseconds, with a decimal where it is short.
+/// A time as people read it: milliseconds, with decimals where it is short.
 pub(crate) fn millis(time: Duration) -> impl fmt::Display {
     let ms = time.as_secs_f64() * 1000.0;
-    format!("{ms:.*} ms", usize::from(ms < 10.0))
+    format!("{ms:.*} ms", usize::from(ms < 10.0) + usize::from(ms < 1.0))
+}
+
+/// How long the parts of a conversation took, each a distribution over the session. [µs]
+#[derive(Debug)]
+pub struct Latencies {
+    /// From a caller's frame read until its bytes were written to the socket.
+    pub uplink: Histogram<u32>,
+    /// From the first agent audio of a turn received until it was on the line.
+    pub turn_start: Histogram<u32>,
+    /// From the caller's last word until the agent was on the line.
+    pub response: Histogram<u32>,
+    /// From an interruption noticed until the agent was off the line.
+    pub barge_in_stop: Histogram<u32>,
+}
+
+impl Default for Latencies {
+    fn default() -> Self {
+        Self { uplink: times(), turn_start: times(), response: times(), barge_in_stop: times() }
+    }
+}
+
+/// A distribution from 1 µs to a minute with two digits: about 20 KB.
+fn times() -> Histogram<u32> {
+    match Histogram::new_with_bounds(1, 60_000_000, 2) {
+        Ok(histogram) => histogram,
+        Err(error) => unreachable!("bounds and digits are within what a histogram takes: {error}"),
+    }
+}
+
+/// Adds `time` to `histogram`; what is out of bounds counts as the bound.
+pub(crate) fn record(histogram: &mut Histogram<u32>, time: Duration) {
+    histogram.saturating_record(u64::try_from(time.as_micros()).unwrap_or(u64::MAX).max(1));
+}
+
+/// A distribution as people read it.
+pub fn describe(histogram: &Histogram<u32>) -> String {
+    if histogram.is_empty() {
+        return "-".to_owned();
+    }
+    let at = |share| millis(Duration::from_micros(histogram.value_at_quantile(share)));
+    let most = millis(Duration::from_micros(histogram.max()));
+    format!("p50 {}, p95 {}, p99 {}, most {most} ({} times)", at(0.5), at(0.95), at(0.99), histogram.len())
 }
 
 /// Figures of one session. Written by the session's two threads, read by anybody.
@@ -66,6 +111,15 @@ pub struct CallStats {
     pub underruns: AtomicU64,
     /// Caller audio that never reached the AI. [ms]
     pub dropped_ms: AtomicU64,
+    latencies: Mutex<Latencies>,
+}
+
+impl CallStats {
+    /// The distributions. Never from the channel thread: the lock is the task's and its observers'.
+    pub fn latencies(&self) -> MutexGuard<'_, Latencies> {
+        // Every record is one call: a panic elsewhere leaves the histograms whole.
+        self.latencies.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// A session as others see it.

@@ -44,6 +44,9 @@ pub(crate) struct Transport {
     audio_queued_ms: u64,
     audio_dropped_ms: u64,
     unflushed: bool,
+    /// When the oldest audio that is not written yet was read from the phone.
+    unwritten_since: Option<Instant>,
+    uplink: Option<Duration>,
     next_ping: Instant,
     heard_at: Instant,
     /// What the server was told and nobody else may read.
@@ -96,6 +99,8 @@ impl Transport {
             audio_queued_ms: 0,
             audio_dropped_ms: 0,
             unflushed: false,
+            unwritten_since: None,
+            uplink: None,
             next_ping: now + PING_EVERY,
             heard_at: now,
             secrets: handshake.headers.iter().map(|(_, value)| value.clone()).collect(),
@@ -118,6 +123,16 @@ impl Transport {
         }
         self.queue.push_back(Outgoing { message: Message::text(text), audio_ms });
         self.audio_queued_ms += audio_ms;
+    }
+
+    /// The audio queued last was read from the phone at `heard_at`; [`Transport::uplink`] tells when it is written.
+    pub(crate) fn track(&mut self, heard_at: Instant) {
+        self.unwritten_since.get_or_insert(heard_at);
+    }
+
+    /// How long the latest tracked audio took from the phone to the socket. Once each.
+    pub(crate) fn uplink(&mut self) -> Option<Duration> {
+        self.uplink.take()
     }
 
     /// Caller audio dropped because the socket did not keep up. [ms]
@@ -188,6 +203,9 @@ impl Transport {
         if self.unflushed {
             std::task::ready!(Pin::new(&mut self.socket).poll_flush(context))?;
             self.unflushed = false;
+        }
+        if let Some(since) = self.unwritten_since.take() {
+            self.uplink = Some(since.elapsed());
         }
         Poll::Ready(Ok(()))
     }

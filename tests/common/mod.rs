@@ -55,10 +55,11 @@ pub fn extension(number: &str, arguments: &str) -> String {
     )
 }
 
-/// Profile `test` of a test's `ai_bridge.conf`.
+/// Profile `test` of a test's `ai_bridge.conf`. Only the server interrupts unless `keys` say otherwise: in most tests both
+/// sides speak at once.
 pub fn profile(url: &str, keys: &str) -> String {
     format!(
-        "[general]\ndefault_profile = test\n\n[test]\ntype = agent\ndialect = openai\nurl = {url}\nmodel = practice\n{keys}\n"
+        "[general]\ndefault_profile = test\n\n[test]\ntype = agent\ndialect = openai\nurl = {url}\nmodel = practice\nbarge_in = server\n{keys}\n"
     )
 }
 

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use practice_agent::{Door, Pace, Script, Speech, Step};
+use practice_agent::{Door, Pace, Script, Server, Speech, Step};
 use rig::Ended;
 
 use super::{assert_ended, passive};
@@ -150,4 +150,31 @@ fn what_cannot_begin_says_why_and_does_not_answer_the_phone() {
 fn assert_lasted(lasted: Duration, wanted: Duration) {
     let most = wanted + Duration::from_millis(1500);
     assert!(lasted >= wanted && lasted < most, "{lasted:?} in the place of {wanted:?}");
+}
+
+#[test]
+fn a_session_shows_how_long_things_took() {
+    let agent = Server::builder().script(Script::new().say(Speech::wire("Hello", signal::codes(1, 4000))));
+    let stage = Stage::new(agent, "", "");
+    let (call, session) = stage.talk("100");
+    session.wait_caller_audio(Duration::from_secs(1), SOON).expect("audio flows");
+    let list = stage.cli("ai show sessions");
+    let id = list.lines().nth(1).and_then(|line| line.split_whitespace().next()).expect("one session");
+    let shown = stage.cli(&format!("ai show session {id}"));
+    let value = |name: &str| {
+        let line = shown.lines().find(|line| line.starts_with(name)).unwrap_or_else(|| panic!("no {name} in {shown}"));
+        line[name.len()..].trim().to_owned()
+    };
+    assert_eq!(value("Turns"), "1");
+    let times = |name: &str| -> u32 {
+        let counted = value(name).split_once('(').map(|(_, count)| count.replace(" times)", ""));
+        counted.and_then(|count| count.parse().ok()).unwrap_or(0)
+    };
+    assert!(times("Phone to AI") >= 40, "{shown}");
+    assert_eq!(times("AI to phone"), 1, "{shown}");
+    assert_eq!((times("Response"), times("Barge-in stop")), (0, 0), "{shown}");
+    assert!(stage.cli("ai show session nobody").contains("there is no session nobody"));
+    call.hang_up();
+    call.wait_ended(SOON).expect("the call ends");
+    stage.assert_nothing_left();
 }

@@ -16,6 +16,8 @@ pub(super) const ENDING_MAX: Duration = Duration::from_secs(30);
 pub(super) struct Audible {
     /// Time from connect to the call's first agent audio.
     pub(super) first_audio: Option<Duration>,
+    /// Time from the turn's first audio received.
+    pub(super) turn_start: Option<Duration>,
     /// Time from the caller's last word to the agent's first.
     pub(super) response: Option<Duration>,
 }
@@ -33,6 +35,7 @@ pub(super) struct Timing {
     /// How long the caller's stream was when it was last given to the AI, and when that was.
     stream: (u64, Instant),
     speech_end: Option<Instant>,
+    turn_received: Option<Instant>,
     barge_in: Option<Instant>,
     digits_at: Option<Instant>,
     ending_at: Option<Instant>,
@@ -51,6 +54,7 @@ impl Timing {
             last_word: started,
             stream: (0, started),
             speech_end: None,
+            turn_received: None,
             barge_in: None,
             digits_at: None,
             ending_at: None,
@@ -88,6 +92,7 @@ impl Timing {
     pub(super) fn speech_started(&mut self, now: Instant, interrupts: bool) {
         self.caller_speaking = true;
         self.speech_end = None;
+        self.turn_received = None;
         self.word(now);
         if interrupts && self.agent_audible {
             self.barge_in = Some(now);
@@ -108,6 +113,13 @@ impl Timing {
         self.speech_end = Some(at_ms.and_then(spoken_at).unwrap_or(now));
     }
 
+    /// Agent audio came while there was nothing to be heard.
+    pub(super) fn turn_received(&mut self, now: Instant) {
+        if !self.agent_audible {
+            self.turn_received.get_or_insert(now);
+        }
+    }
+
     /// The agent's voice is on the line since `at`.
     pub(super) fn audible(&mut self, at: Instant) -> Audible {
         self.agent_audible = true;
@@ -115,6 +127,7 @@ impl Timing {
         let first = !std::mem::replace(&mut self.heard_agent, true);
         Audible {
             first_audio: self.ready_at.filter(|_| first).map(|ready| at.saturating_duration_since(ready)),
+            turn_start: self.turn_received.take().map(|received| at.saturating_duration_since(received)),
             response: self.speech_end.take().map(|end| at.saturating_duration_since(end)),
         }
     }
