@@ -245,6 +245,45 @@ mod tests {
         assert!(alias < Some(12), "alias of {alias:?} in a tone of 12000, {loudest:?} at the edges");
     }
 
+    /// Gain of a tone of `hz` on its way from 24 to 8 kHz, measured where it has settled. [dB]
+    fn gain_db(hz: f64) -> f64 {
+        let power = |audio: &[u8]| {
+            let middle = &audio[audio.len() / 4 & !1..audio.len() * 3 / 4 & !1];
+            middle.as_chunks().0.iter().map(|&pair| f64::from(i16::from_le_bytes(pair)).powi(2)).sum::<f64>()
+                / middle.len() as f64
+        };
+        let tone = tone(24000, hz, 1000);
+        let out = convert(Format::slin(24000), Format::slin(8000), &tone, 960);
+        10.0 * (power(&out).max(1e-9) / power(&tone)).log10()
+    }
+
+    #[test]
+    fn the_telephone_band_passes_evenly_and_nothing_above_it_folds_back() {
+        for hz in (300..=3400).step_by(100) {
+            let gain = gain_db(f64::from(hz));
+            assert!(gain.abs() <= 0.5, "{hz} Hz: {gain:.2} dB");
+        }
+        for hz in (4400..12000).step_by(100) {
+            let gain = gain_db(f64::from(hz));
+            assert!(gain <= -60.0, "{hz} Hz comes back at {gain:.1} dB");
+        }
+    }
+
+    #[test]
+    fn chunks_of_any_size_give_what_one_piece_gives() {
+        let audio = tone(24000, 700.0, 1100);
+        for (from, to) in [(24000, 8000), (24000, 16000), (8000, 24000)] {
+            let whole = convert(Format::slin(from), Format::slin(to), &audio, usize::MAX);
+            for chunk in (1..50).chain([333, 959, 960, 961, 4801, 48_000]) {
+                assert_eq!(
+                    convert(Format::slin(from), Format::slin(to), &audio, chunk),
+                    whole,
+                    "chunks of {chunk} bytes"
+                );
+            }
+        }
+    }
+
     #[test]
     fn a_flushed_run_is_exactly_as_long_as_what_went_in() {
         for samples in [1usize, 79, 480, 481, 24_013] {
