@@ -31,8 +31,12 @@ const WAIT_FAILED: c_int = -1;
 pub(crate) enum Wake {
     /// A frame can be read.
     Frame,
-    /// The timer, the doorbell, or an interrupted wait.
-    Other,
+    /// The timer has fired.
+    Timer,
+    /// The sidecar has rung.
+    Doorbell,
+    /// Nothing: the wait was interrupted.
+    Nothing,
     /// The system refused to wait: trying again would only spin.
     Broken,
 }
@@ -162,7 +166,9 @@ impl Channel {
         match (winner.is_null(), ms) {
             (false, _) => Wake::Frame,
             (true, WAIT_FAILED) => Wake::Broken,
-            (true, _) => Wake::Other,
+            (true, _) if ready == timer.fd() => Wake::Timer,
+            (true, _) if ready == doorbell.file().as_raw_fd() => Wake::Doorbell,
+            (true, _) => Wake::Nothing,
         }
     }
 

@@ -94,22 +94,23 @@ impl<'a> Conversation<'a> {
                 return Outcome::new(Status::Error, format!("the timer does not start: {problem}"));
             }
             let woken_by = self.channel.wait(timer, doorbell);
-            timer.drain();
-            wake::drain(doorbell);
+            match woken_by {
+                // What is not taken note of now wakes the thread again at once.
+                Wake::Timer => timer.drain(),
+                Wake::Doorbell => wake::drain(doorbell),
+                Wake::Broken => return Outcome::new(Status::Error, "the channel cannot be waited for"),
+                Wake::Frame | Wake::Nothing => {}
+            }
             let now = Instant::now();
             if let Some(outcome) = self.obey().or_else(|| self.over_time(now)) {
                 return outcome;
             }
             crate::cli::fail_on_purpose();
-            match woken_by {
-                Wake::Frame => {
-                    let Some(frame) = no_alloc(|| self.channel.read()) else { return self.gone() };
-                    if let Some(digit) = no_alloc(|| self.take(&frame, now)) {
-                        return Outcome::digit(digit);
-                    }
+            if woken_by == Wake::Frame {
+                let Some(frame) = no_alloc(|| self.channel.read()) else { return self.gone() };
+                if let Some(digit) = no_alloc(|| self.take(&frame, now)) {
+                    return Outcome::digit(digit);
                 }
-                Wake::Other => {}
-                Wake::Broken => return Outcome::new(Status::Error, "the channel cannot be waited for"),
             }
             no_alloc(|| self.tick(now));
         }

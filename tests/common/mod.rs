@@ -11,7 +11,7 @@ use practice_agent::{Builder, Server, Session};
 use rig::{Phone, PhoneCall, Rig};
 
 /// Long enough for anything that is to happen at once, even on a busy machine.
-pub const SOON: Duration = Duration::from_secs(5);
+pub const SOON: Duration = Duration::from_secs(10);
 
 /// A rig whose profile `test` leads to a practice agent of this process.
 pub struct Stage {
