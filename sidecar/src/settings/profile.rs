@@ -21,6 +21,8 @@ pub struct Profile {
     pub dialect: String,
     /// What the provider is told, before the call's own options.
     pub session: Session,
+    /// Caller audio that is out of order waits this long for what is missing.
+    pub jitter_target: Duration,
     /// Agent audio that must have arrived before a turn starts to be heard.
     pub playout_target: Duration,
     /// More queued agent audio than this ends the turn.
@@ -90,6 +92,7 @@ pub(super) const KEYS: &[Key<Profile>] = &[
     ("vad_silence_ms", |profile, value| set(&mut profile.session.vad_silence_ms, number(value, 0, 10_000))),
     ("create_response", |profile, value| set(&mut profile.session.create_response, boolean(value))),
     ("interrupt_response", |profile, value| set(&mut profile.session.interrupt_response, boolean(value))),
+    ("jitter_target_ms", |profile, value| set(&mut profile.jitter_target, millis(value, 0, 100))),
     ("playout_target_ms", |profile, value| set(&mut profile.playout_target, millis(value, 0, 400))),
     ("playout_max_s", |profile, value| set(&mut profile.playout_max, seconds(value, 1, 3600))),
     ("connect_timeout_ms", |profile, value| set(&mut profile.connect_timeout, millis(value, 100, 60_000))),
@@ -155,6 +158,7 @@ impl Profile {
                 headers: Vec::new(),
                 tools: Vec::new(),
             },
+            jitter_target: Duration::from_millis(40),
             playout_target: Duration::from_millis(40),
             playout_max: Duration::from_secs(120),
             connect_timeout: Duration::from_millis(5000),
