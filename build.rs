@@ -62,7 +62,7 @@ fn generate_bindings(include: &Path) {
         .allowlist_function("ast_unregister_(application|thread)")
         .allowlist_function("pbx_(builtin_setvar_helper|substitute_variables_helper)")
         .allowlist_function("__ao2_ref")
-        .allowlist_var("ast_format_(alaw|ulaw)|ast_config_AST_CONFIG_DIR|ai_shim_.*|AST_FRIENDLY_OFFSET|AST_SOFTHANGUP_ASYNCGOTO|RESULT_(SUCCESS|SHOWUSAGE)|ast_verb_sys_level|__LOG_(WARNING|ERROR)")
+        .allowlist_var("ast_format_(alaw|ulaw)|ast_config_AST_CONFIG_DIR|ai_shim_.*|AST_FRIENDLY_OFFSET|AST_FRFLAG_HAS_(TIMING_INFO|SEQUENCE_NUMBER)|AST_SOFTHANGUP_ASYNCGOTO|RESULT_(SUCCESS|SHOWUSAGE)|ast_verb_sys_level|__LOG_(WARNING|ERROR)")
         .allowlist_type("ast_frame|ast_cli_.*|ast_variable|ast_control_t38_parameters|ast_control_frame_type")
         .opaque_type("ast_channel|ast_format|ast_config")
         .default_enum_style(bindgen::EnumVariation::Consts)

@@ -118,6 +118,7 @@ fn hold(
         end_digits: options.end_digits.clone(),
         max_duration: options.max_duration.or(Some(profile.max_duration)).filter(|limit| !limit.is_zero()),
         connect_timeout: profile.connect_timeout,
+        jitter_target: profile.jitter_target,
         answer_when_connected: options.early_connect && !channel.is_up(),
         local_vad,
     };

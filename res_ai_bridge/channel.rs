@@ -307,6 +307,16 @@ impl Frame {
         }
     }
 
+    /// Its number in the RTP stream, if it comes from one.
+    pub(crate) fn number(&self) -> Option<u16> {
+        // SAFETY: the frame is ours until it is dropped.
+        let frame = unsafe { self.0.as_ref() };
+        // A translated frame keeps number and timing, but of the two flags only this one.
+        let numbered = ffi::AST_FRFLAG_HAS_TIMING_INFO | ffi::AST_FRFLAG_HAS_SEQUENCE_NUMBER;
+        // The driver counts the stream's 16 bits on.
+        (frame.flags & numbered != 0).then_some(frame.seqno as u16)
+    }
+
     fn voice<'a>(&'a self, frame: &'a ffi::ast_frame, formats: &BorrowedFormats<'_>) -> Content<'a> {
         // SAFETY: a voice frame carries a format, and `data` of a frame with a length is a pointer.
         unsafe {

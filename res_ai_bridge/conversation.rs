@@ -3,7 +3,7 @@
 //! ```text
 //!        ┌────────────── wait: frame │ 20 ms timer │ doorbell ◄─────────────┐
 //!        ▼                                                                  │
-//!   commands ─► read a frame ─► tick: gap filler, playout ─► ast_write ─────┘
+//!   commands ─► read a frame ─► tick: caller's gaps, playout ─► ast_write ─────┘
 //! ```
 //!
 //! Whatever woke the thread, every turn of the loop does all of it: the timer decides nothing, the clock does.
@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use ai_media::Format;
 use ai_media::barge_in::{self, Action, BargeIn, LocalVad};
-use ai_media::continuity::Continuity;
+use ai_media::caller_stream::CallerStream;
 use ai_media::playout::{PTIME, Played};
 use ai_sidecar::link::{CallerEvent, ChannelEnd, Command, Doorbell};
 use ai_sidecar::{Outcome, Status};
@@ -34,6 +34,8 @@ pub(crate) struct Limits {
     pub(crate) max_duration: Option<Duration>,
     /// The AI must be ready within this.
     pub(crate) connect_timeout: Duration,
+    /// Caller audio that is out of order waits this long for what is missing.
+    pub(crate) jitter_target: Duration,
     /// Answer the call once the AI is ready.
     pub(crate) answer_when_connected: bool,
     /// Notice on the line itself that the caller interrupts.
@@ -50,12 +52,12 @@ pub(crate) struct Conversation<'a> {
     connected: bool,
     /// Audio flows to the phone. False while the call waits to be answered.
     open: bool,
-    continuity: Continuity,
+    caller: CallerStream,
     barge_in: Option<BargeIn>,
     /// A moment at which the timer fires.
     timer_due: Option<Instant>,
     buffer: Box<FrameBuffer>,
-    silence: Box<[u8]>,
+    frame_bytes: usize,
 }
 
 impl<'a> Conversation<'a> {
@@ -68,7 +70,7 @@ impl<'a> Conversation<'a> {
     ) -> Self {
         let now = Instant::now();
         let format: Format = formats.format();
-        let ptime_bytes = format.bytes_in_ms(PTIME.as_millis() as u64);
+        let jitter_target = limits.jitter_target;
         Self {
             channel,
             formats,
@@ -78,10 +80,10 @@ impl<'a> Conversation<'a> {
             open: !limits.answer_when_connected,
             barge_in: limits.local_vad.map(BargeIn::new),
             limits,
-            continuity: Continuity::new(now),
+            caller: CallerStream::new(format, jitter_target, now),
             timer_due: None,
             buffer: FrameBuffer::new(),
-            silence: vec![format.silence_byte(); ptime_bytes].into(),
+            frame_bytes: format.bytes_in_ms(PTIME.as_millis() as u64),
         }
     }
 
@@ -165,9 +167,8 @@ impl<'a> Conversation<'a> {
 
     /// Everything time makes due: silence for frames that did not come, and what the caller hears.
     fn tick(&mut self, now: Instant) {
-        for _ in 0..self.continuity.missing(now, PTIME) {
-            self.end.hear(&self.silence, now);
-        }
+        let end = &mut *self.end;
+        self.caller.tick(now, |audio| end.hear(audio, now));
         if self.end.playout.apply_flush() {
             self.barge_in.iter_mut().for_each(BargeIn::settled);
             self.end.wake();
@@ -175,7 +176,7 @@ impl<'a> Conversation<'a> {
         if let Some(action) = self.barge_in.as_mut().and_then(|barge_in| barge_in.tick(now)) {
             self.act_on(action, now);
         }
-        let bytes = self.silence.len();
+        let bytes = self.frame_bytes;
         while self.open
             && let Some(played) = self.end.playout.poll(now, self.buffer.audio(bytes))
         {
@@ -214,9 +215,8 @@ impl<'a> Conversation<'a> {
     fn take(&mut self, frame: &Frame, now: Instant) -> Option<char> {
         match frame.content(self.formats) {
             Content::Voice(audio) => {
-                let ms = self.formats.format().ms_in_bytes(audio.len() as u64);
-                self.continuity.heard(now, Duration::from_millis(ms));
-                self.end.hear(audio, now);
+                let end = &mut *self.end;
+                self.caller.heard(now, frame.number(), audio, |audio| end.hear(audio, now));
                 if let Some(barge_in) = &mut self.barge_in {
                     let level = barge_in::level(audio, self.formats.format());
                     let action = barge_in.caller(level, self.end.playout.is_speaking(), now);
@@ -228,7 +228,7 @@ impl<'a> Conversation<'a> {
                 self.end.tell(CallerEvent::Digit(digit));
             }
             Content::T38Request => self.channel.refuse_t38(),
-            // The gap filler covers what has no samples.
+            // The caller's stream covers what has no samples.
             Content::Blank | Content::Nothing => {}
         }
         None

@@ -26,6 +26,8 @@ pub struct Profile {
     pub barge_in: BargeInMode,
     /// How the caller's speech is noticed on the line itself.
     pub local_vad: LocalVad,
+    /// Caller audio that is out of order waits this long for what is missing.
+    pub jitter_target: Duration,
     /// Agent audio that must have arrived before a turn starts to be heard.
     pub playout_target: Duration,
     /// More queued agent audio than this ends the turn.
@@ -129,6 +131,7 @@ pub(super) const KEYS: &[Key<Profile>] = &[
     ("local_vad_frames", |profile, value| set(&mut profile.local_vad.frames, number(value, 1, 50))),
     ("local_vad_silence_ms", |profile, value| set(&mut profile.local_vad.silence, millis(value, 0, 10_000))),
     ("barge_in_confirm_ms", |profile, value| set(&mut profile.local_vad.confirm, millis(value, 20, 5000))),
+    ("jitter_target_ms", |profile, value| set(&mut profile.jitter_target, millis(value, 0, 100))),
     ("playout_target_ms", |profile, value| set(&mut profile.playout_target, millis(value, 0, 400))),
     ("playout_max_s", |profile, value| set(&mut profile.playout_max, seconds(value, 1, 3600))),
     ("connect_timeout_ms", |profile, value| set(&mut profile.connect_timeout, millis(value, 100, 60_000))),
@@ -201,6 +204,7 @@ impl Profile {
                 silence: Duration::from_millis(550),
                 confirm: Duration::from_millis(400),
             },
+            jitter_target: Duration::from_millis(40),
             playout_target: Duration::from_millis(40),
             playout_max: Duration::from_secs(120),
             connect_timeout: Duration::from_millis(5000),

@@ -44,7 +44,8 @@ pub use codec::Codec;
 pub use phone::{Phone, PhoneCall};
 pub use ports::Ports;
 pub use recording::{Gap, Packet, Recording};
-pub use sip::{CallEvent, Ended, Event};
+pub use rtp::Network;
+pub use sip::{CallEvent, Direction, Ended, Event};
 pub use speech::speech;
 pub use wav::{read_wav, write_wav};
 

@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 
-use crate::rtp::{DIGITS, Line};
-use crate::sip::{Dial, Signalling, complaint};
+use crate::rtp::{DIGITS, Line, Network, Sending};
+use crate::sip::{Dial, Direction, Signalling, complaint};
 use crate::wait::poll_for;
 use crate::{CallEvent, Codec, Ended, Event, Recording, Rig};
 
@@ -20,6 +20,7 @@ const FAREWELL: Duration = Duration::from_secs(2);
 pub struct Phone {
     dial: Dial,
     codec: Codec,
+    sending: Sending,
     directory: PathBuf,
 }
 
@@ -32,12 +33,32 @@ impl Phone {
             password: "1001pass".into(),
             extension: String::new(),
         };
-        Self { dial, codec: Codec::Alaw, directory: rig.directory().join("run") }
+        let sending =
+            Sending { packet_time: Duration::from_millis(20), network: Network::default(), comfort_noise: false };
+        Self { dial, codec: Codec::Alaw, sending, directory: rig.directory().join("run") }
     }
 
     /// The one codec this phone offers.
     pub fn codec(mut self, codec: Codec) -> Self {
         self.codec = codec;
+        self
+    }
+
+    /// Sends packets of this length, in the place of 20 ms.
+    pub fn packet_time(mut self, packet_time: Duration) -> Self {
+        self.sending.packet_time = packet_time;
+        self
+    }
+
+    /// Sends over a network like this.
+    pub fn network(mut self, network: Network) -> Self {
+        self.sending.network = network;
+        self
+    }
+
+    /// Sends comfort noise (RFC 3389) while it is muted, in the place of nothing.
+    pub fn comfort_noise(mut self) -> Self {
+        self.sending.comfort_noise = true;
         self
     }
 
@@ -56,7 +77,7 @@ impl Phone {
         static NEXT: AtomicU32 = AtomicU32::new(1);
         self.dial.extension = extension.into();
         let scenario = self.directory.join(format!("phone-{}.xml", NEXT.fetch_add(1, Ordering::Relaxed)));
-        let line = Line::open(self.codec)?;
+        let line = Line::open(self.codec, self.sending)?;
         let (signalling, sipp) = Signalling::dial(&self.dial, line.clone(), &scenario)?;
         Ok(PhoneCall { signalling, line, sipp: Mutex::new(sipp), scenario })
     }
@@ -128,7 +149,7 @@ impl PhoneCall {
     /// Queues samples at the codec's rate behind what is queued already; they leave in packets of 20 ms as soon as
     /// there is someone to hear them. Gives the number of the first sample, counted over the whole call.
     pub fn play(&self, samples: &[i16]) -> u64 {
-        self.line.play(&self.line.codec.encode(samples))
+        self.line.play(&self.line.codec().encode(samples))
     }
 
     /// Queues bytes of the codec, sent as they are. Otherwise as [`Self::play`].
@@ -159,6 +180,23 @@ impl PhoneCall {
         self.line.mute(muted);
     }
 
+    /// Lets the network deliver nothing, as if it were jammed, and later everything at once.
+    pub fn stall(&self, stalled: bool) {
+        self.line.stall(stalled);
+    }
+
+    /// Negotiates the call anew (re-INVITE): another codec, or hold and its end. Audio in the new codec leaves and is
+    /// heard from the moment the answer is there; what is queued in the old one is forgotten.
+    ///
+    /// # Errors
+    /// When Asterisk does not agree within `timeout`.
+    pub fn renegotiate(&self, codec: Codec, direction: Direction, timeout: Duration) -> Result<()> {
+        if self.signalling.renegotiate(codec, direction, timeout) {
+            return Ok(());
+        }
+        bail!("no new agreement after {timeout:?}: {}", self.what_happened())
+    }
+
     /// Sends a digit (`0`-`9`, `*`, `#`, `A`-`D`) as an RFC 4733 event of 160 ms, after those still to be sent.
     ///
     /// # Panics
@@ -170,7 +208,7 @@ impl PhoneCall {
 
     /// What the phone has heard so far.
     pub fn heard(&self) -> Recording {
-        Recording { codec: self.line.codec, packets: self.line.heard() }
+        Recording { codec: self.line.codec(), packets: self.line.heard() }
     }
 
     /// Process id of this call's SIPp.

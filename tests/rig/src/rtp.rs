@@ -1,7 +1,7 @@
 //! The phone's end of the audio: two threads on one UDP socket.
 //!
 //! ```text
-//!  play ─► queue ─► sender thread, 20 ms grid ─► Asterisk
+//!  play ─► queue ─► sender thread, steady grid ─► network: loss, jitter, stalls ─► Asterisk
 //!  heard ◄──────── receiver thread, kernel time stamps ◄──┘
 //! ```
 
@@ -23,8 +23,10 @@ pub(crate) const EVENT_PAYLOAD_TYPE: u8 = 101;
 /// Digits by event code. RFC 4733 table 3.
 pub(crate) const DIGITS: &str = "0123456789*#ABCD";
 
-/// Time between two packets.
-const PTIME: Duration = Duration::from_millis(20);
+/// RTP payload type of comfort noise, and one packet of it at -60 dBov. RFC 3389.
+const COMFORT_NOISE: (u8, u8) = (13, 60);
+/// Time between two packets of comfort noise.
+const COMFORT_NOISE_EVERY: Duration = Duration::from_millis(200);
 /// Packets of a digit before its end: 160 ms.
 const DIGIT_PACKETS: u16 = 8;
 /// Audio packets between two digits: 80 ms.
@@ -32,9 +34,30 @@ const PACKETS_BETWEEN_DIGITS: u32 = 4;
 /// How soon the receiver notices that the line is closed.
 const RECEIVE_TIMEOUT: Duration = Duration::from_millis(100);
 
+/// What the network does to the packets a phone sends.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Network {
+    /// Of so many packets the last is lost.
+    pub lose_one_in: Option<u32>,
+    /// Of so many packets the last is overtaken by the next.
+    pub swap_one_in: Option<u32>,
+    /// Each packet is late by up to this, a different time each and the same times in every run. None overtakes another.
+    pub jitter: Duration,
+}
+
+/// How a phone sends.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Sending {
+    /// Time between two packets, and their length.
+    pub(crate) packet_time: Duration,
+    pub(crate) network: Network,
+    /// While it is muted it says so with comfort noise.
+    pub(crate) comfort_noise: bool,
+}
+
 /// The audio of one call. Closing it ends both threads.
 pub(crate) struct Line {
-    pub(crate) codec: Codec,
+    sending: Sending,
     socket: UdpSocket,
     /// Held so that no other phone gets the port RTCP goes to.
     _rtcp: UdpSocket,
@@ -45,10 +68,15 @@ pub(crate) struct Line {
 }
 
 /// What is yet to be sent, and what was.
-#[derive(Default)]
 struct Outgoing {
+    codec: Codec,
+    packet_time: Duration,
     remote: Option<SocketAddr>,
     muted: bool,
+    /// The network delivers nothing, and everything later.
+    stalled: bool,
+    /// Since when there has been nothing but comfort noise, and how many packets of it.
+    noise: Option<(Instant, u32)>,
     queue: VecDeque<u8>,
     /// Samples ever queued.
     queued: u64,
@@ -68,15 +96,15 @@ struct Digit {
 
 impl Line {
     /// Opens a line with nobody at the other end yet.
-    pub(crate) fn open(codec: Codec) -> io::Result<Arc<Self>> {
+    pub(crate) fn open(codec: Codec, sending: Sending) -> io::Result<Arc<Self>> {
         let (socket, rtcp) = port_pair()?;
         socket.set_read_timeout(Some(RECEIVE_TIMEOUT))?;
         setsockopt(&socket, sockopt::ReceiveTimestampns, &true)?;
         let line = Arc::new(Self {
-            codec,
+            sending,
             socket,
             _rtcp: rtcp,
-            outgoing: Mutex::default(),
+            outgoing: Mutex::new(Outgoing::new(codec, sending.packet_time)),
             sent: Condvar::new(),
             heard: Mutex::default(),
             closed: AtomicBool::new(false),
@@ -85,6 +113,24 @@ impl Line {
         thread::spawn(move || sender.send_on_grid());
         thread::spawn(move || receiver.receive());
         Ok(line)
+    }
+
+    /// How the phone sends.
+    pub(crate) fn sending(&self) -> Sending {
+        self.sending
+    }
+
+    /// What the phone sends and understands now.
+    pub(crate) fn codec(&self) -> Codec {
+        self.outgoing().codec
+    }
+
+    /// Goes on in another codec. Forgets what is queued.
+    pub(crate) fn set_codec(&self, codec: Codec) {
+        if codec != self.codec() {
+            self.stop_playing();
+            self.outgoing().codec = codec;
+        }
     }
 
     pub(crate) fn port(&self) -> u16 {
@@ -105,26 +151,31 @@ impl Line {
         self.outgoing().muted = muted;
     }
 
+    /// Holds back what is sent, or delivers all that was held back.
+    pub(crate) fn stall(&self, stalled: bool) {
+        self.outgoing().stalled = stalled;
+    }
+
     /// Queues `bytes` and gives the number of the first sample among all ever queued.
     pub(crate) fn play(&self, bytes: &[u8]) -> u64 {
         let mut outgoing = self.outgoing();
         let first = outgoing.queued;
         outgoing.queue.extend(bytes);
-        outgoing.queued += self.codec.samples_in(bytes.len()) as u64;
+        outgoing.queued += outgoing.codec.samples_in(bytes.len()) as u64;
         first
     }
 
     /// Forgets what is queued.
     pub(crate) fn stop_playing(&self) {
         let mut outgoing = self.outgoing();
-        let forgotten = self.codec.samples_in(outgoing.queue.len()) as u64;
+        let forgotten = outgoing.codec.samples_in(outgoing.queue.len()) as u64;
         outgoing.queue.clear();
         outgoing.queued -= forgotten;
     }
 
     pub(crate) fn played_at(&self, sample: u64) -> Option<Instant> {
         let outgoing = self.outgoing();
-        let sent = outgoing.queued - self.codec.samples_in(outgoing.queue.len()) as u64;
+        let sent = outgoing.queued - outgoing.codec.samples_in(outgoing.queue.len()) as u64;
         let packet = outgoing.left.partition_point(|(first, _)| *first <= sample).checked_sub(1)?;
         (sample < sent).then_some(outgoing.left[packet].1)
     }
@@ -152,28 +203,37 @@ impl Line {
     }
 
     fn send_on_grid(&self) {
-        let start = Instant::now();
-        let ticks_per_packet = self.codec.clock_hz() / 50;
+        let mut due = Instant::now();
         // Any number will do, but each call's should differ: a packet of another call then shows.
         let ssrc = u32::from(self.port()) << 8 | 0xA1;
-        let mut sequence = 0u16;
-        for packet in 0u32.. {
-            thread::sleep((start + packet * PTIME).saturating_duration_since(Instant::now()));
-            if self.closed.load(Ordering::Relaxed) {
-                return;
-            }
-            let mut outgoing = self.outgoing();
-            let Some(remote) = outgoing.remote else { continue };
+        let (mut sequence, mut timestamp) = (0u16, 0u32);
+        let mut wire = Wire::new(self.sending.network);
+        while !self.closed.load(Ordering::Relaxed) {
+            let arrival = wire.next_arrival().filter(|_| !self.outgoing().stalled);
+            let wake = arrival.map_or(due, |arrival| arrival.min(due));
+            thread::sleep(wake.saturating_duration_since(Instant::now()).min(self.sending.packet_time));
             let now = Instant::now();
-            for (second_byte, timestamp, payload) in outgoing.due(self.codec, packet * ticks_per_packet, now) {
-                let mut rtp = vec![0x80, second_byte];
-                rtp.extend(sequence.to_be_bytes());
-                rtp.extend(timestamp.to_be_bytes());
-                rtp.extend(ssrc.to_be_bytes());
-                rtp.extend(payload);
+            let mut outgoing = self.outgoing();
+            if now >= due {
+                due += self.sending.packet_time;
+                let ticks = outgoing.ticks_per_packet();
+                timestamp = timestamp.wrapping_add(ticks);
+                for (second_byte, timestamp, payload) in outgoing.due(self.sending.comfort_noise, timestamp, now) {
+                    let mut rtp = vec![0x80, second_byte];
+                    rtp.extend(sequence.to_be_bytes());
+                    rtp.extend(timestamp.to_be_bytes());
+                    rtp.extend(ssrc.to_be_bytes());
+                    rtp.extend(payload);
+                    wire.send(rtp, now, self.sending.packet_time);
+                    sequence = sequence.wrapping_add(1);
+                }
+            }
+            while !outgoing.stalled
+                && let Some(rtp) = wire.arrived(Instant::now())
+                && let Some(remote) = outgoing.remote
+            {
                 // Asterisk closes its port when it hangs up, a moment before this phone knows.
                 let _ = self.socket.send_to(&rtp, remote);
-                sequence = sequence.wrapping_add(1);
             }
             drop(outgoing);
             self.sent.notify_all();
@@ -205,9 +265,81 @@ impl Line {
     }
 }
 
+/// Packets on their way.
+struct Wire {
+    network: Network,
+    /// Arrival and packet, in the order in which they arrive.
+    packets: VecDeque<(Instant, Vec<u8>)>,
+    sent: u32,
+    random: u64,
+}
+
+impl Wire {
+    fn new(network: Network) -> Self {
+        Self { network, packets: VecDeque::new(), sent: 0, random: 0x9E37_79B9_7F4A_7C15 }
+    }
+
+    fn send(&mut self, packet: Vec<u8>, now: Instant, packet_time: Duration) {
+        self.sent += 1;
+        let is_last_of = |count: Option<u32>| count.is_some_and(|count| self.sent.is_multiple_of(count));
+        if is_last_of(self.network.lose_one_in) {
+            return;
+        }
+        if is_last_of(self.network.swap_one_in) {
+            // Halfway to the one after the next.
+            self.packets.push_back((now + packet_time * 3 / 2, packet));
+            return;
+        }
+        // xorshift64, Marsaglia 2003.
+        self.random ^= self.random << 13;
+        self.random ^= self.random >> 7;
+        self.random ^= self.random << 17;
+        let late = self.network.jitter.mul_f64((self.random >> 11) as f64 / (1u64 << 53) as f64);
+        let swapped = self.network.swap_one_in.is_some();
+        let before = self.packets.back().filter(|_| !swapped).map_or(now, |(arrival, _)| *arrival);
+        let arrival = before.max(now + late);
+        let place = self.packets.partition_point(|(other, _)| *other <= arrival);
+        self.packets.insert(place, (arrival, packet));
+    }
+
+    fn next_arrival(&self) -> Option<Instant> {
+        self.packets.front().map(|(arrival, _)| *arrival)
+    }
+
+    fn arrived(&mut self, now: Instant) -> Option<Vec<u8>> {
+        self.next_arrival().filter(|arrival| *arrival <= now)?;
+        self.packets.pop_front().map(|(_, packet)| packet)
+    }
+}
+
 impl Outgoing {
+    fn new(codec: Codec, packet_time: Duration) -> Self {
+        Self {
+            codec,
+            packet_time,
+            remote: None,
+            muted: false,
+            stalled: false,
+            noise: None,
+            queue: VecDeque::new(),
+            queued: 0,
+            left: Vec::new(),
+            digits: VecDeque::new(),
+            digit: None,
+            audio_since_digit: 0,
+        }
+    }
+
+    fn ticks_per_packet(&self) -> u32 {
+        self.codec.clock_hz() * self.packet_time.as_millis() as u32 / 1000
+    }
+
     /// What leaves at this tick: marker and payload type, timestamp, payload.
-    fn due(&mut self, codec: Codec, timestamp: u32, now: Instant) -> Vec<(u8, u32, Vec<u8>)> {
+    fn due(&mut self, comfort_noise: bool, timestamp: u32, now: Instant) -> Vec<(u8, u32, Vec<u8>)> {
+        if self.remote.is_none() {
+            return Vec::new();
+        }
+        let codec = self.codec;
         if self.digit.is_none() && self.audio_since_digit >= PACKETS_BETWEEN_DIGITS {
             self.digit = self.digits.pop_front().map(|code| Digit { code, timestamp, packets: 0 });
         }
@@ -221,19 +353,33 @@ impl Outgoing {
         }
         self.audio_since_digit += 1;
         if self.muted {
-            return Vec::new();
+            return if comfort_noise { self.next_noise(timestamp, now) } else { Vec::new() };
         }
-        vec![(codec.payload_type(), timestamp, self.next_audio(codec, now))]
+        self.noise = None;
+        vec![(codec.payload_type(), timestamp, self.next_audio(now))]
     }
 
-    fn next_audio(&mut self, codec: Codec, now: Instant) -> Vec<u8> {
-        let waiting = self.queue.len().min(codec.packet_bytes());
+    /// A packet of comfort noise, when the last was long enough ago.
+    fn next_noise(&mut self, timestamp: u32, now: Instant) -> Vec<(u8, u32, Vec<u8>)> {
+        let (since, packets) = self.noise.get_or_insert((now, 0));
+        if now < *since + COMFORT_NOISE_EVERY * *packets {
+            return Vec::new();
+        }
+        *packets += 1;
+        let (payload_type, level) = COMFORT_NOISE;
+        vec![(payload_type, timestamp, vec![level])]
+    }
+
+    fn next_audio(&mut self, now: Instant) -> Vec<u8> {
+        let codec = self.codec;
+        let silence = codec.silence(self.packet_time);
+        let waiting = self.queue.len().min(silence.len());
         if waiting > 0 {
             let first = self.queued - codec.samples_in(self.queue.len()) as u64;
             self.left.push((first, now));
         }
         let mut payload: Vec<u8> = self.queue.drain(..waiting).collect();
-        payload.extend(&codec.silence()[waiting..]);
+        payload.extend(&silence[waiting..]);
         payload
     }
 }
@@ -254,8 +400,8 @@ impl Digit {
 
 impl Codec {
     /// One packet of silence.
-    fn silence(self) -> Vec<u8> {
-        self.encode(&vec![0; self.rate_hz() as usize / 50])
+    fn silence(self, packet_time: Duration) -> Vec<u8> {
+        self.encode(&vec![0; self.rate_hz() as usize * packet_time.as_millis() as usize / 1000])
     }
 }
 

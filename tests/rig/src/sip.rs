@@ -3,7 +3,8 @@
 //! ```text
 //!  SIPp ◄──► relay socket ◄──► Asterisk
 //!              │  every message: time, event, where the audio goes
-//!              └─ "hang up": a MESSAGE to SIPp, which the scenario answers with CANCEL or BYE
+//!              ├─ "hang up": a MESSAGE to SIPp, which the scenario answers with CANCEL or BYE
+//!              └─ "negotiate anew": a REFER to SIPp, which it answers with a re-INVITE; the SDP is put in here
 //! ```
 
 use std::fs;
@@ -18,9 +19,9 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow};
 
-use crate::mortal;
 use crate::rtp::{EVENT_PAYLOAD_TYPE, Line};
 use crate::wait::poll_for;
+use crate::{Codec, mortal};
 
 /// How soon the relay notices that its call is over.
 const RELAY_TIMEOUT: Duration = Duration::from_millis(100);
@@ -28,6 +29,17 @@ const RELAY_TIMEOUT: Duration = Duration::from_millis(100);
 const SIPP_PORT: &str = "6060";
 /// Longest time from the start of SIPp until the call leaves it; about 15 ms on an idle machine.
 const START_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Which way audio flows, as a phone offers it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Direction {
+    /// Both ways.
+    Both,
+    /// From the phone only: it has put the call on hold and may play music.
+    SendOnly,
+    /// Not at all: hold.
+    Inactive,
+}
 
 /// Who ended a call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -94,6 +106,12 @@ struct State {
     acknowledged: bool,
     cancelled: bool,
     hang_up: bool,
+    /// SDP of the next re-INVITE.
+    offer: String,
+    /// The answer to a re-INVITE is there, but not acknowledged.
+    agreed: bool,
+    /// Re-INVITEs that came to an agreement.
+    agreements: u32,
 }
 
 impl Signalling {
@@ -161,6 +179,24 @@ impl Signalling {
         find(&state)
     }
 
+    /// Has SIPp negotiate anew; false if Asterisk has not agreed within `timeout`.
+    pub(crate) fn renegotiate(&self, codec: Codec, direction: Direction, timeout: Duration) -> bool {
+        let mut state = self.state();
+        let Some(sipp) = state.sipp.filter(|_| state.acknowledged) else { return false };
+        let version = state.agreements + 2;
+        state.offer = sdp(&self.line, codec, direction, version);
+        let before = state.agreements;
+        self.tell(&state, sipp, "REFER");
+        let waiting = |state: &mut State| state.agreements == before;
+        let (state, _) = self.changed.wait_timeout_while(state, timeout, waiting).expect("no panic");
+        let agreed = state.agreements > before;
+        drop(state);
+        if agreed {
+            self.line.set_codec(codec);
+        }
+        agreed
+    }
+
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().expect("no panic")
     }
@@ -169,9 +205,12 @@ impl Signalling {
         let mut buffer = [0u8; 65536];
         while !self.closed.load(Ordering::Relaxed) {
             let Ok((length, from)) = self.socket.recv_from(&mut buffer) else { continue };
-            let datagram = &buffer[..length];
-            let message = String::from_utf8_lossy(datagram);
+            let mut datagram = buffer[..length].to_vec();
             let mut state = self.state();
+            if from != self.asterisk && !state.offer.is_empty() && datagram.starts_with(b"INVITE ") {
+                datagram = with_body(&datagram, &state.offer);
+            }
+            let message = String::from_utf8_lossy(&datagram);
             if from == self.asterisk {
                 self.note_from_asterisk(&mut state, &message);
             } else {
@@ -180,7 +219,7 @@ impl Signalling {
             }
             // A datagram SIPp can no longer take is retransmitted or moot.
             if let Some(to) = if from == self.asterisk { state.sipp } else { Some(self.asterisk) } {
-                let _ = self.socket.send_to(datagram, to);
+                let _ = self.socket.send_to(&datagram, to);
             }
             self.hang_up_if_possible(&mut state);
             drop(state);
@@ -196,6 +235,10 @@ impl Signalling {
                 state.note(CallEvent::Dialled);
             }
             // The acknowledgement of a refusal (401, 487) is a matter of that transaction only.
+            Some("ACK") if state.acknowledged && state.agreed => {
+                state.agreed = false;
+                state.agreements += 1;
+            }
             Some("ACK") if state.has(CallEvent::Answered) => state.acknowledged = true,
             Some("BYE") => self.end(state, Ended::ByCaller),
             _ => {}
@@ -207,8 +250,15 @@ impl Signalling {
             self.end(state, Ended::ByPbx);
         }
         let status = message.strip_prefix("SIP/2.0 ").and_then(|rest| rest.get(..3)?.parse().ok());
+        let cseq = header(message, "CSeq");
+        if status.is_some_and(|status: u16| status == 200)
+            && state.acknowledged
+            && cseq.is_some_and(|cseq| cseq.ends_with(" INVITE") && cseq != "2 INVITE")
+        {
+            state.agreed = true;
+        }
         // The first INVITE is refused with 401 to ask for the password; what matters is the second.
-        let (Some(status), Some("2 INVITE")) = (status, header(message, "CSeq")) else { return };
+        let (Some(status), Some("2 INVITE")) = (status, cseq) else { return };
         if let Some(remote) = audio_address(message) {
             self.line.set_remote(Some(remote));
         }
@@ -230,21 +280,35 @@ impl Signalling {
         self.line.set_remote(None);
     }
 
+    /// Tells SIPp something by a request of this method.
+    fn tell(&self, state: &State, sipp: SocketAddr, method: &str) {
+        let request = format!(
+            "{method} sip:phone SIP/2.0\r\nVia: SIP/2.0/UDP {};branch=z9hG4bK-rig\r\nFrom: <sip:rig>;tag=rig\r\n\
+             To: <sip:phone>\r\nCall-ID: {}\r\nCSeq: 1 {method}\r\nContent-Length: 0\r\n\r\n",
+            self.asterisk, state.call_id
+        );
+        let _ = self.socket.send_to(request.as_bytes(), sipp);
+    }
+
     /// Tells SIPp to hang up once it is where its scenario listens for that.
     fn hang_up_if_possible(&self, state: &mut State) {
         let answered = state.has(CallEvent::Answered);
         let in_call = answered && state.acknowledged;
         let before_answer = state.has(CallEvent::Trying) && !answered;
         let Some(sipp) = state.sipp.filter(|_| state.hang_up && (in_call || before_answer)) else { return };
-        let request = format!(
-            "MESSAGE sip:phone SIP/2.0\r\nVia: SIP/2.0/UDP {};branch=z9hG4bK-rig\r\nFrom: <sip:rig>;tag=rig\r\n\
-             To: <sip:phone>\r\nCall-ID: {}\r\nCSeq: 1 MESSAGE\r\nContent-Length: 0\r\n\r\n",
-            self.asterisk, state.call_id
-        );
-        let _ = self.socket.send_to(request.as_bytes(), sipp);
+        self.tell(state, sipp, "MESSAGE");
         state.hang_up = false;
         state.cancelled = before_answer;
     }
+}
+
+/// `message` with another body.
+fn with_body(message: &[u8], body: &str) -> Vec<u8> {
+    let message = String::from_utf8_lossy(message);
+    let (headers, _) = message.split_once("\r\n\r\n").unwrap_or((&message, ""));
+    let is_length = |line: &&str| line.to_ascii_lowercase().starts_with("content-length:");
+    let headers: Vec<_> = headers.lines().filter(|line| !is_length(line)).collect();
+    format!("{}\r\nContent-Length: {}\r\n\r\n{body}", headers.join("\r\n"), body.len()).into_bytes()
 }
 
 impl State {
@@ -283,18 +347,32 @@ pub(crate) fn complaint(scenario: &Path) -> String {
     output.lines().rev().find(is_complaint).unwrap_or_default().trim().to_owned()
 }
 
-fn scenario_text(dial: &Dial, relay: SocketAddr, line: &Line) -> String {
-    let (codec, clock) = (line.codec, line.codec.clock_hz());
-    let sdp = format!(
-        "v=0\no=phone 1 1 IN IP4 127.0.0.1\ns=-\nc=IN IP4 127.0.0.1\nt=0 0\nm=audio {port} RTP/AVP {audio} {event}\n\
-         a=rtpmap:{audio} {rtpmap}\na=rtpmap:{event} telephone-event/{clock}\na=fmtp:{event} 0-15\na=ptime:20\na=sendrecv",
+/// The phone's offer, with one codec. `version` grows with every offer of a call.
+fn sdp(line: &Line, codec: Codec, direction: Direction, version: u32) -> String {
+    let sending = line.sending();
+    let clock = codec.clock_hz();
+    let (audio, event) = (codec.payload_type(), EVENT_PAYLOAD_TYPE);
+    let (noise, noise_map) =
+        if sending.comfort_noise { (" 13", "a=rtpmap:13 CN/8000\r\n") } else { Default::default() };
+    let direction = match direction {
+        Direction::Both => "sendrecv",
+        Direction::SendOnly => "sendonly",
+        Direction::Inactive => "inactive",
+    };
+    format!(
+        "v=0\r\no=phone 1 {version} IN IP4 127.0.0.1\r\ns=-\r\nc=IN IP4 127.0.0.1\r\nt=0 0\r\n\
+         m=audio {port} RTP/AVP {audio}{noise} {event}\r\na=rtpmap:{audio} {rtpmap}\r\n{noise_map}\
+         a=rtpmap:{event} telephone-event/{clock}\r\na=fmtp:{event} 0-15\r\na=ptime:{ptime}\r\na={direction}\r\n",
         port = line.port(),
-        audio = codec.payload_type(),
-        event = EVENT_PAYLOAD_TYPE,
         rtpmap = codec.rtpmap(),
-    );
+        ptime = sending.packet_time.as_millis(),
+    )
+}
+
+fn scenario_text(dial: &Dial, relay: SocketAddr, line: &Line) -> String {
+    let sdp = sdp(line, line.codec(), Direction::Both, 1).replace('\r', "");
     include_str!("phone.xml")
-        .replace("{sdp}", &sdp)
+        .replace("{sdp}", sdp.trim_end())
         .replace("{relay}", &relay.to_string())
         .replace("{target}", &dial.asterisk.to_string())
         .replace("{extension}", &dial.extension)
