@@ -17,7 +17,7 @@ const SILENCE: u8 = 0xD5;
 /// How exactly the stream keeps to time: the length of packets, and of what the practice agent reads at once.
 const PACE: Duration = Duration::from_millis(100);
 /// Longest time between two packets of the line.
-const LONGEST_GAP: Duration = Duration::from_millis(60);
+const LONGEST_GAP: Duration = Duration::from_millis(100);
 
 /// An answered call of an A-law phone, its bytes untouched all the way.
 struct Talk {
