@@ -18,6 +18,9 @@ use crate::options::CallOptions;
 use crate::settings::{BargeInMode, Profile};
 use crate::stats::{CallStats, SessionInfo};
 
+/// A phone's rate up to which its channel is read at just that rate.
+const RATE_MAX_HZ: u32 = 24_000;
+
 /// What the sidecar needs to know before it starts.
 #[derive(Debug, Clone, Copy)]
 pub struct SidecarConfig {
@@ -71,11 +74,15 @@ impl CallPlan {
     }
 
     /// The format the channel should read and write: the AI's own law where it speaks G.711, so that bytes pass
-    /// untouched, and otherwise linear at the phone's rate.
+    /// untouched, and otherwise linear at the phone's rate. Above 24 kHz only Opus is found in practice, whose
+    /// decoder and encoder work at the AI's rate as well and cost less there.
     pub fn channel_format(&self) -> Format {
         let wire = self.dialect.caller_format();
         match wire.encoding {
             Encoding::Alaw | Encoding::Ulaw if wire == self.dialect.agent_format() => wire,
+            _ if self.phone.rate_hz > RATE_MAX_HZ => {
+                Format::slin(wire.rate_hz.max(self.dialect.agent_format().rate_hz))
+            }
             _ => Format::slin(self.phone.rate_hz),
         }
     }

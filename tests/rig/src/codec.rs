@@ -16,6 +16,23 @@ pub enum Codec {
     Slin16,
 }
 
+/// One stream in a codec, from its first packet to its last: some codecs remember.
+pub(crate) struct Voice {
+    pub(crate) codec: Codec,
+    g722: Encoder,
+}
+
+impl Voice {
+    pub(crate) fn new(codec: Codec) -> Self {
+        Self { codec, g722: Encoder::new(Bitrate::Mode1_64000, false, false) }
+    }
+
+    /// Bytes for the next `samples` of the stream.
+    pub(crate) fn encode(&mut self, samples: &[i16]) -> Vec<u8> {
+        if self.codec == Codec::G722 { self.g722.encode(samples) } else { self.codec.encode(samples) }
+    }
+}
+
 impl Codec {
     /// RTP payload type. RFC 3551 table 4; for slin16 the dynamic one Asterisk itself uses.
     pub fn payload_type(self) -> u8 {

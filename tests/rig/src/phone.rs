@@ -149,7 +149,7 @@ impl PhoneCall {
     /// Queues samples at the codec's rate behind what is queued already; they leave in packets of 20 ms as soon as
     /// there is someone to hear them. Gives the number of the first sample, counted over the whole call.
     pub fn play(&self, samples: &[i16]) -> u64 {
-        self.line.play(&self.line.codec().encode(samples))
+        self.line.say(samples)
     }
 
     /// Queues bytes of the codec, sent as they are. Otherwise as [`Self::play`].

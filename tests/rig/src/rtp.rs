@@ -16,6 +16,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use nix::sys::socket::{ControlMessageOwned, MsgFlags, recvmsg, setsockopt, sockopt};
 
+use crate::codec::Voice;
 use crate::{Codec, Packet};
 
 /// RTP payload type of digits, as SIP phones usually offer them.
@@ -69,7 +70,7 @@ pub(crate) struct Line {
 
 /// What is yet to be sent, and what was.
 struct Outgoing {
-    codec: Codec,
+    voice: Voice,
     packet_time: Duration,
     remote: Option<SocketAddr>,
     muted: bool,
@@ -122,14 +123,14 @@ impl Line {
 
     /// What the phone sends and understands now.
     pub(crate) fn codec(&self) -> Codec {
-        self.outgoing().codec
+        self.outgoing().voice.codec
     }
 
     /// Goes on in another codec. Forgets what is queued.
     pub(crate) fn set_codec(&self, codec: Codec) {
         if codec != self.codec() {
             self.stop_playing();
-            self.outgoing().codec = codec;
+            self.outgoing().voice = Voice::new(codec);
         }
     }
 
@@ -156,26 +157,32 @@ impl Line {
         self.outgoing().stalled = stalled;
     }
 
+    /// Queues `samples`, as [`Self::play`] does bytes.
+    pub(crate) fn say(&self, samples: &[i16]) -> u64 {
+        let bytes = self.outgoing().voice.encode(samples);
+        self.play(&bytes)
+    }
+
     /// Queues `bytes` and gives the number of the first sample among all ever queued.
     pub(crate) fn play(&self, bytes: &[u8]) -> u64 {
         let mut outgoing = self.outgoing();
         let first = outgoing.queued;
         outgoing.queue.extend(bytes);
-        outgoing.queued += outgoing.codec.samples_in(bytes.len()) as u64;
+        outgoing.queued += outgoing.voice.codec.samples_in(bytes.len()) as u64;
         first
     }
 
     /// Forgets what is queued.
     pub(crate) fn stop_playing(&self) {
         let mut outgoing = self.outgoing();
-        let forgotten = outgoing.codec.samples_in(outgoing.queue.len()) as u64;
+        let forgotten = outgoing.voice.codec.samples_in(outgoing.queue.len()) as u64;
         outgoing.queue.clear();
         outgoing.queued -= forgotten;
     }
 
     pub(crate) fn played_at(&self, sample: u64) -> Option<Instant> {
         let outgoing = self.outgoing();
-        let sent = outgoing.queued - outgoing.codec.samples_in(outgoing.queue.len()) as u64;
+        let sent = outgoing.queued - outgoing.voice.codec.samples_in(outgoing.queue.len()) as u64;
         let packet = outgoing.left.partition_point(|(first, _)| *first <= sample).checked_sub(1)?;
         (sample < sent).then_some(outgoing.left[packet].1)
     }
@@ -315,7 +322,7 @@ impl Wire {
 impl Outgoing {
     fn new(codec: Codec, packet_time: Duration) -> Self {
         Self {
-            codec,
+            voice: Voice::new(codec),
             packet_time,
             remote: None,
             muted: false,
@@ -331,7 +338,7 @@ impl Outgoing {
     }
 
     fn ticks_per_packet(&self) -> u32 {
-        self.codec.clock_hz() * self.packet_time.as_millis() as u32 / 1000
+        self.voice.codec.clock_hz() * self.packet_time.as_millis() as u32 / 1000
     }
 
     /// What leaves at this tick: marker and payload type, timestamp, payload.
@@ -339,7 +346,7 @@ impl Outgoing {
         if self.remote.is_none() {
             return Vec::new();
         }
-        let codec = self.codec;
+        let codec = self.voice.codec;
         if self.digit.is_none() && self.audio_since_digit >= PACKETS_BETWEEN_DIGITS {
             self.digit = self.digits.pop_front().map(|code| Digit { code, timestamp, packets: 0 });
         }
@@ -371,15 +378,16 @@ impl Outgoing {
     }
 
     fn next_audio(&mut self, now: Instant) -> Vec<u8> {
-        let codec = self.codec;
-        let silence = codec.silence(self.packet_time);
-        let waiting = self.queue.len().min(silence.len());
+        let codec = self.voice.codec;
+        let samples = codec.rate_hz() as usize * self.packet_time.as_millis() as usize / 1000;
+        let waiting = codec.samples_in(self.queue.len()).min(samples);
         if waiting > 0 {
             let first = self.queued - codec.samples_in(self.queue.len()) as u64;
             self.left.push((first, now));
         }
-        let mut payload: Vec<u8> = self.queue.drain(..waiting).collect();
-        payload.extend(&silence[waiting..]);
+        let bytes = self.queue.len().min(codec.packet_bytes() * self.packet_time.as_millis() as usize / 20);
+        let mut payload: Vec<u8> = self.queue.drain(..bytes).collect();
+        payload.extend(self.voice.encode(&vec![0; samples - waiting]));
         payload
     }
 }
@@ -395,13 +403,6 @@ impl Digit {
         self.packets += 1;
         let packet = (marker | EVENT_PAYLOAD_TYPE, self.timestamp, vec![self.code, end_and_volume, high, low]);
         vec![packet; if ends { 3 } else { 1 }]
-    }
-}
-
-impl Codec {
-    /// One packet of silence.
-    fn silence(self, packet_time: Duration) -> Vec<u8> {
-        self.encode(&vec![0; self.rate_hz() as usize * packet_time.as_millis() as usize / 1000])
     }
 }
 
