@@ -105,7 +105,12 @@ impl Callers {
     ///
     /// # Errors
     /// When no call at all is answered.
-    pub(crate) fn place(count: usize, extension: &'static str, target: SocketAddr, audio: &Arc<Vec<u8>>) -> Result<Self> {
+    pub(crate) fn place(
+        count: usize,
+        extension: &'static str,
+        target: SocketAddr,
+        audio: &Arc<Vec<u8>>,
+    ) -> Result<Self> {
         let sip = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))?;
         sip.set_read_timeout(Some(Duration::from_millis(100)))?;
         let local = sip.local_addr()?;

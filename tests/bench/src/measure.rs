@@ -93,7 +93,8 @@ pub(crate) fn measure(path: Path, calls: usize, seconds: Duration, audio: &Arc<V
 
     let call_minutes = answered.max(1) as f64 * lasted / 60.0;
     let used = |after: &Load, before: &Load| after.since(before).values().sum::<f64>();
-    let bridge_used = after.bridge.as_ref().zip(before.bridge.as_ref()).map_or(0.0, |(after, before)| used(after, before));
+    let bridge_used =
+        after.bridge.as_ref().zip(before.bridge.as_ref()).map_or(0.0, |(after, before)| used(after, before));
     let (asterisk_used, ai_used) = (used(&after.asterisk, &before.asterisk), used(&after.ai, &before.ai));
     let callers_used = used(&after.callers, &before.callers);
     let others = after.machine - before.machine - asterisk_used - bridge_used - ai_used - callers_used;

@@ -36,21 +36,27 @@ pub(crate) fn run() -> Result<Vec<Micro>> {
 
     let (mut feed, mut tap) = caller_ring(16000);
     let mut out = Vec::with_capacity(160);
-    add("caller ring: push and take 160 bytes", time(|| {
-        feed.push(black_box(&alaw));
-        out.clear();
-        tap.take(160, &mut out);
-    }));
+    add(
+        "caller ring: push and take 160 bytes",
+        time(|| {
+            feed.push(black_box(&alaw));
+            out.clear();
+            tap.take(160, &mut out);
+        }),
+    );
 
     let (mut feed, sink) = agent_ring(3200);
     let mut now = Instant::now();
     let mut playout = Playout::new(sink, Format::ALAW, Duration::ZERO, now);
     let mut frame = [0; 160];
-    add("agent ring and playout: push 160 bytes, poll a frame", time(|| {
-        feed.push(black_box(&alaw));
-        playout.poll(now, &mut frame);
-        now += PTIME;
-    }));
+    add(
+        "agent ring and playout: push 160 bytes, poll a frame",
+        time(|| {
+            feed.push(black_box(&alaw));
+            playout.poll(now, &mut frame);
+            now += PTIME;
+        }),
+    );
 
     for (what, from, to) in [
         ("G.711: A-law to linear, 160 samples", Format::ALAW, Format::slin(8000)),
@@ -62,36 +68,50 @@ pub(crate) fn run() -> Result<Vec<Micro>> {
         let mut transcoder = Transcoder::new(from, to)?;
         let packet: Vec<u8> = (0..from.bytes_in_ms(20)).map(|at| (at * 13) as u8).collect();
         let mut out = Vec::with_capacity(4096);
-        add(what, time(|| {
-            out.clear();
-            transcoder.push(black_box(&packet), &mut out);
-        }));
+        add(
+            what,
+            time(|| {
+                out.clear();
+                transcoder.push(black_box(&packet), &mut out);
+            }),
+        );
     }
 
     let pcm24 = vec![7; Format::slin(24000).bytes_in_ms(20)];
     for (append, delta, audio, format) in [
         ("append message built, A-law (160 bytes)", "audio delta parsed and decoded, A-law", &alaw, AudioChoice::Alaw),
-        ("append message built, 24 kHz (960 bytes)", "audio delta parsed and decoded, 24 kHz", &pcm24, AudioChoice::Pcm24),
+        (
+            "append message built, 24 kHz (960 bytes)",
+            "audio delta parsed and decoded, 24 kHz",
+            &pcm24,
+            AudioChoice::Pcm24,
+        ),
     ] {
         let mut dialect = OpenAi::new(session(format), Format::ALAW);
         dialect.handle_open();
         dialect.handle_message(Message::Text(r#"{"type":"session.updated","session":{}}"#));
         while dialect.poll_output().is_some() {}
-        add(append, time(|| {
-            dialect.handle_caller_audio(black_box(audio));
-            while let Some(Output::SendAudio { text, .. }) = dialect.poll_output() {
-                black_box(&text);
-            }
-        }));
+        add(
+            append,
+            time(|| {
+                dialect.handle_caller_audio(black_box(audio));
+                while let Some(Output::SendAudio { text, .. }) = dialect.poll_output() {
+                    black_box(&text);
+                }
+            }),
+        );
         let mut message = r#"{"type":"response.output_audio.delta","response_id":"resp_1","item_id":"item_1","output_index":0,"content_index":0,"event_id":"event_1_1","delta":""#.to_owned();
         base64_simd::STANDARD.encode_append(audio, &mut message);
         message.push_str("\"}");
-        add(delta, time(|| {
-            dialect.handle_message(Message::Text(black_box(&message)));
-            while let Some(output) = dialect.poll_output() {
-                black_box(&output);
-            }
-        }));
+        add(
+            delta,
+            time(|| {
+                dialect.handle_message(Message::Text(black_box(&message)));
+                while let Some(output) = dialect.poll_output() {
+                    black_box(&output);
+                }
+            }),
+        );
     }
     Ok(results)
 }

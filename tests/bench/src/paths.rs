@@ -82,9 +82,10 @@ impl Path {
 
 /// Everything one measurement needs besides its callers.
 pub(crate) struct Stage {
+    // First to go: it would complain about an Asterisk that is gone.
+    pub(crate) bridge: Option<Process>,
     pub(crate) rig: Rig,
     pub(crate) ai: Process,
-    pub(crate) bridge: Option<Process>,
 }
 
 impl Stage {
@@ -112,7 +113,7 @@ impl Stage {
             Some(bridge) if path == Path::B => Some(Self::start_bridge(bridge, ports.spare)?),
             _ => bridge,
         };
-        Ok(Self { rig, ai, bridge })
+        Ok(Self { bridge, rig, ai })
     }
 
     fn start_bridge((mut command, announces): (Command, bool), port: u16) -> Result<Process> {
@@ -197,7 +198,10 @@ fn asterisk(ports: Ports, ai: &str) -> Result<Rig> {
         .append("pjsip.conf", PJSIP)
         .append("http.conf", "sessionlimit = 2000\n")
         .edit("http.conf", "enabled = no", "enabled = yes")
-        .config("ari.conf", "[general]\nenabled = yes\n[bench]\ntype = user\npassword = bench\npassword_format = plain\n")
+        .config(
+            "ari.conf",
+            "[general]\nenabled = yes\n[bench]\ntype = user\npassword = bench\npassword_format = plain\n",
+        )
         .config("websocket_client.conf", websocket_client(spare))
         .config("ai_bridge.conf", ai_bridge(ai))
         .append("extensions.conf", EXTENSIONS.replace("SPARE", &spare.to_string()))

@@ -75,7 +75,11 @@ impl Report {
                 "| {calls} | {} | {} | {} | {} | {} | {} | {} | {} | {} |",
                 path.title(),
                 range(&group, |m| m.asterisk_cpu, 3),
-                if mean(group.clone(), |m| m.bridge_cpu) > 0.0 { range(&group, |m| m.bridge_cpu, 3) } else { "–".into() },
+                if mean(group.clone(), |m| m.bridge_cpu) > 0.0 {
+                    range(&group, |m| m.bridge_cpu, 3)
+                } else {
+                    "–".into()
+                },
                 range(&group, |m| both(&m), 3),
                 if path == Path::Floor || floor.is_nan() { "–".into() } else { beyond },
                 range(&group, |m| m.memory_kib / 1024.0, 2),

@@ -94,8 +94,7 @@ impl Call {
         let stream = TcpStream::connect(address).await?;
         stream.set_nodelay(true)?;
         let config = WebSocketConfig::default().write_buffer_size(0);
-        let (ai, _) =
-            tokio_tungstenite::client_async_with_config(handshake.url.as_str(), stream, Some(config)).await?;
+        let (ai, _) = tokio_tungstenite::client_async_with_config(handshake.url.as_str(), stream, Some(config)).await?;
         let mut call = Self {
             caller: Transcoder::new(SLIN, dialect.caller_format())?,
             agent: Transcoder::new(dialect.agent_format(), SLIN)?,
