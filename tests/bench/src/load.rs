@@ -10,6 +10,8 @@ use rig::ProcessFigures;
 pub(crate) struct Load {
     /// CPU time of each thread that is there now. [ns]
     threads: BTreeMap<u32, (String, u64)>,
+    /// Times its threads went to sleep so far.
+    pub(crate) sleeps: u64,
     pub(crate) figures: ProcessFigures,
 }
 
@@ -18,16 +20,20 @@ impl Load {
     /// When there is no such process.
     pub(crate) fn of(pid: u32) -> Result<Self> {
         let mut threads = BTreeMap::new();
+        let mut sleeps = 0;
         for entry in fs::read_dir(format!("/proc/{pid}/task"))?.flatten() {
             // A thread may end while it is looked at.
             let Ok(schedstat) = fs::read_to_string(entry.path().join("schedstat")) else { continue };
             let name = fs::read_to_string(entry.path().join("comm")).unwrap_or_default();
+            let status = fs::read_to_string(entry.path().join("status")).unwrap_or_default();
+            let slept = status.lines().find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"));
+            sleeps += slept.and_then(|count| count.trim().parse::<u64>().ok()).unwrap_or(0);
             let ran_ns = schedstat.split(' ').next().and_then(|ns| ns.parse().ok());
             if let (Some(ran_ns), Ok(thread)) = (ran_ns, entry.file_name().to_string_lossy().parse()) {
                 threads.insert(thread, (name.trim().to_owned(), ran_ns));
             }
         }
-        Ok(Self { threads, figures: ProcessFigures::of(pid)? })
+        Ok(Self { threads, sleeps, figures: ProcessFigures::of(pid)? })
     }
 
     /// CPU time since `before`, by name of thread. [s]

@@ -26,6 +26,8 @@ pub(crate) struct Measurement {
     pub(crate) callers_cpu: f64,
     /// Asterisk's, by name of thread.
     pub(crate) asterisk_threads_cpu: BTreeMap<String, f64>,
+    /// Times a thread of Asterisk or of the bridge was woken, for one call. [1/s]
+    pub(crate) wake_ups: f64,
     /// Asterisk and bridge together, for one call. [KiB]
     pub(crate) memory_kib: f64,
     pub(crate) bridge_idle_kib: u64,
@@ -119,6 +121,7 @@ pub(crate) fn measure(path: Path, calls: usize, seconds: Duration, audio: &Arc<V
             .map(|(name, used)| (name, used / call_minutes))
             .filter(|(_, used)| *used > 0.0005)
             .collect(),
+        wake_ups: (after.sleeps() - before.sleeps()) as f64 / lasted / answered.max(1) as f64,
         memory_kib: each(memory(&after), memory(&idle)),
         bridge_idle_kib: bridge_kib(&idle),
         asterisk_threads: each(asterisk(&after).threads as f64, asterisk(&idle).threads as f64),
@@ -154,5 +157,9 @@ impl Moment {
             callers: Load::of(std::process::id())?,
             machine: machine_busy()?,
         })
+    }
+
+    fn sleeps(&self) -> u64 {
+        self.asterisk.sleeps + self.bridge.as_ref().map_or(0, |bridge| bridge.sleeps)
     }
 }

@@ -61,10 +61,11 @@ impl Report {
 
     fn cost(&self, text: &mut String) {
         text.push_str(
-            "Cost. CPU in seconds for a call of one minute; of several runs the mean (lowest–highest). Memory, threads \
-             and descriptors are for one call; threads and descriptors are Asterisk's.\n\n\
-             | calls | path | Asterisk | bridge | both | beyond the floor | memory [MiB] | threads | descriptors | \
-             other programs [% of a core] |\n|---|---|---|---|---|---|---|---|---|---|\n",
+            "Cost. CPU in seconds for a call of one minute; of several runs the mean (lowest–highest). Memory, wake-ups, \
+             threads and descriptors are for one call; wake-ups and memory are Asterisk's and the bridge's, the others \
+             Asterisk's.\n\n\
+             | calls | path | Asterisk | bridge | both | beyond the floor | wake-ups [1/s] | memory [MiB] | threads | descriptors | \
+             other programs [% of a core] |\n|---|---|---|---|---|---|---|---|---|---|---|\n",
         );
         for ((calls, path), group) in self.groups() {
             let both = |m: &&Measurement| m.asterisk_cpu + m.bridge_cpu;
@@ -72,7 +73,7 @@ impl Report {
             let beyond = range(&group, |m| both(&m) - floor, 3);
             let _ = writeln!(
                 text,
-                "| {calls} | {} | {} | {} | {} | {} | {} | {} | {} | {} |",
+                "| {calls} | {} | {} | {} | {} | {} | {} | {} | {} | {} | {} |",
                 path.title(),
                 range(&group, |m| m.asterisk_cpu, 3),
                 if mean(group.clone(), |m| m.bridge_cpu) > 0.0 {
@@ -82,6 +83,7 @@ impl Report {
                 },
                 range(&group, |m| both(&m), 3),
                 if path == Path::Floor || floor.is_nan() { "–".into() } else { beyond },
+                range(&group, |m| m.wake_ups, 0),
                 range(&group, |m| m.memory_kib / 1024.0, 2),
                 range(&group, |m| m.asterisk_threads, 1),
                 range(&group, |m| m.asterisk_descriptors, 1),
