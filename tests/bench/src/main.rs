@@ -21,6 +21,7 @@ mod sip;
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
@@ -48,6 +49,9 @@ struct Options {
     /// How many times everything is measured
     #[arg(long)]
     repeat: Option<usize>,
+    /// How long to wait, all in all, for other programs on this machine to be quiet [s]
+    #[arg(long, default_value_t = 90)]
+    patience: u64,
     /// Folder of the report
     #[arg(long)]
     out: Option<PathBuf>,
@@ -70,9 +74,11 @@ fn main() -> Result<()> {
     let seconds = Duration::from_secs(options.seconds.unwrap_or(if options.full { 30 } else { 8 }));
     let audio = Arc::new(audio::caller_loop()?);
     let start = Instant::now();
+    let mut patience = Duration::from_secs(options.patience);
     for (done, &(path, calls)) in plan.iter().enumerate() {
         let spent = start.elapsed().as_secs();
         eprintln!("[{}/{}, {}:{:02}] {}, {calls} calls", done + 1, plan.len(), spent / 60, spent % 60, path.title());
+        patience = patience.saturating_sub(wait_for_quiet(patience)?);
         match measure(path, calls, seconds, &audio) {
             Ok(measurement) => {
                 eprintln!("    {}", measurement.line());
@@ -89,6 +95,24 @@ fn main() -> Result<()> {
     eprintln!("Written to {}", out.display());
     Ok(())
 }
+
+/// Waits until other programs leave the machine alone, at most `patience`. Answers how long that took.
+fn wait_for_quiet(patience: Duration) -> Result<Duration> {
+    let start = Instant::now();
+    while start.elapsed() < patience {
+        let before = load::machine_busy()?;
+        thread::sleep(QUIET_FOR);
+        if load::machine_busy()? - before < QUIET_MAX * QUIET_FOR.as_secs_f64() {
+            break;
+        }
+    }
+    Ok(start.elapsed().saturating_sub(QUIET_FOR))
+}
+
+/// Other programs are quiet when they have used no more than this of one core
+const QUIET_MAX: f64 = 0.25;
+/// for as long as this.
+const QUIET_FOR: Duration = Duration::from_secs(1);
 
 /// What is measured, in order: what is compared runs close together.
 fn plan(options: &Options) -> Vec<(Path, usize)> {
