@@ -20,7 +20,7 @@ DATA_DIR = $(call asterisk_dir,Data directory,astdatadir,/usr/share/asterisk /va
 WITH_ASTERISK = set -a; . target/rig.env; set +a;
 
 .DEFAULT_GOAL := build
-.PHONY: build install demo up test lint unit integration checked setup setup-build clean help
+.PHONY: build install demo up test lint unit integration bench checked setup setup-build clean help
 
 build: setup-build ## Build the module: target/release/libres_ai_bridge.so (default)
 	@$(WITH_ASTERISK) cargo build --release
@@ -58,6 +58,11 @@ unit: setup ## Unit tests, and the rig's test of itself
 
 integration: checked setup ## The module in a real Asterisk (TEST=name runs only tests so named)
 	@$(WITH_ASTERISK) RES_AI_BRIDGE_SO=$(CURDIR)/$(CHECKED) RUST_TEST_THREADS=4 cargo test --release --no-fail-fast -p res_ai_bridge -- $(TEST)
+
+bench: build setup ## Measure AI() beside its rivals: target/bench/report.md, in under ten minutes (BENCH=--full: all of it)
+	@tests/bench/setup.sh
+	@$(WITH_ASTERISK) cargo build --quiet --release -p practice-agent -p bench
+	@$(WITH_ASTERISK) target/release/bench $(BENCH)
 
 # The module with the allocator guard of its tests. Dependencies are shared with the ordinary build.
 checked: setup-build
