@@ -241,7 +241,7 @@ mod tests {
                 format.store(if number % 2 == 0 { 16384 } else { -16384 }, bytes);
             }
             assert!((level(&audio, format) - 0.5).abs() < 0.02, "{format}");
-            assert!(level(&vec![format.silence_byte(); 160], format) < 0.001);
+            assert!(level(&[format.silence_byte(); 160], format) < 0.001);
         }
     }
 }

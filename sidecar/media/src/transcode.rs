@@ -248,7 +248,7 @@ mod tests {
     /// Gain of a tone of `hz` on its way from 24 to 8 kHz, measured where it has settled. [dB]
     fn gain_db(hz: f64) -> f64 {
         let power = |audio: &[u8]| {
-            let middle = &audio[audio.len() / 4 & !1..audio.len() * 3 / 4 & !1];
+            let middle = &audio[(audio.len() / 4) & !1..(audio.len() * 3 / 4) & !1];
             middle.as_chunks().0.iter().map(|&pair| f64::from(i16::from_le_bytes(pair)).powi(2)).sum::<f64>()
                 / middle.len() as f64
         };
