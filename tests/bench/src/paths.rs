@@ -212,7 +212,9 @@ fn asterisk(ports: Ports, ai: &str) -> Result<Rig> {
 
 fn ai_bridge(url: &str) -> String {
     let profile = |name: &str, more: &str| {
-        format!("[{name}]\ntype = agent\ndialect = openai\nurl = {url}\nmodel = bench\nturn_detection = none\n{more}\n")
+        // Both sides speak all the time here, which local barge-in would take for an interruption.
+        let fixed = "type = agent\ndialect = openai\nmodel = bench\nturn_detection = none\nbarge_in = off";
+        format!("[{name}]\n{fixed}\nurl = {url}\n{more}\n")
     };
     format!("[general]\n\n{}{}", profile("bench", ""), profile("bench0", "playout_target_ms = 0"))
 }
