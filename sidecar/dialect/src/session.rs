@@ -45,6 +45,32 @@ pub struct Session {
     pub tools: Vec<Tool>,
 }
 
+impl Default for Session {
+    /// The configuration's defaults, with neither server nor account.
+    fn default() -> Self {
+        Self {
+            url: String::new(),
+            model: String::new(),
+            api_key: Secret::default(),
+            api_version: ApiVersion::default(),
+            voice: String::new(),
+            language: String::new(),
+            instructions: String::new(),
+            greeting: String::new(),
+            audio: AudioChoice::default(),
+            transcription_model: String::new(),
+            turn_detection: TurnDetection::default(),
+            vad_threshold: 0.3,
+            vad_prefix_padding_ms: 300,
+            vad_silence_ms: 200,
+            create_response: true,
+            interrupt_response: true,
+            headers: Vec::new(),
+            tools: Vec::new(),
+        }
+    }
+}
+
 /// A function the agent may call.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Tool {

@@ -5,7 +5,7 @@ use std::hint::black_box;
 use std::time::{Duration, Instant};
 
 use ai_dialect::openai::OpenAi;
-use ai_dialect::{ApiVersion, AudioChoice, Dialect, Message, Output, Secret, Session, TurnDetection};
+use ai_dialect::{AudioChoice, Dialect, Message, Output, Session, TurnDetection};
 use ai_media::Format;
 use ai_media::playout::{PTIME, Playout};
 use ai_media::ring::{agent_ring, caller_ring};
@@ -145,21 +145,8 @@ fn session(audio: AudioChoice) -> Session {
     Session {
         url: "ws://127.0.0.1/".to_owned(),
         model: "bench".to_owned(),
-        api_key: Secret::default(),
-        api_version: ApiVersion::Ga,
-        voice: String::new(),
-        language: String::new(),
-        instructions: String::new(),
-        greeting: String::new(),
         audio,
-        transcription_model: String::new(),
         turn_detection: TurnDetection::None,
-        vad_threshold: 0.5,
-        vad_prefix_padding_ms: 300,
-        vad_silence_ms: 500,
-        create_response: true,
-        interrupt_response: true,
-        headers: Vec::new(),
-        tools: Vec::new(),
+        ..Session::default()
     }
 }

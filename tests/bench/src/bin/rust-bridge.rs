@@ -11,7 +11,7 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use ai_dialect::{ApiVersion, AudioChoice, Dialect, Message, Output, Secret, Session, TurnDetection};
+use ai_dialect::{AudioChoice, Dialect, Message, Output, Session, TurnDetection};
 use ai_media::Format;
 use ai_media::transcode::Transcoder;
 use anyhow::{Context, Result, bail};
@@ -199,21 +199,8 @@ fn session(url: String) -> Session {
     Session {
         url,
         model: "bench".to_owned(),
-        api_key: Secret::default(),
-        api_version: ApiVersion::Ga,
-        voice: String::new(),
-        language: String::new(),
-        instructions: String::new(),
-        greeting: String::new(),
         audio: AudioChoice::Alaw,
-        transcription_model: String::new(),
         turn_detection: TurnDetection::None,
-        vad_threshold: 0.5,
-        vad_prefix_padding_ms: 300,
-        vad_silence_ms: 500,
-        create_response: true,
-        interrupt_response: true,
-        headers: Vec::new(),
-        tools: Vec::new(),
+        ..Session::default()
     }
 }
