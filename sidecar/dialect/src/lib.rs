@@ -4,9 +4,11 @@
 //!
 //! A [`Dialect`] is a state machine without a socket and without a clock. Whoever owns the connection
 //!
-//! 1. opens a WebSocket as [`Dialect::handshake`] says and calls [`Dialect::handle_open`];
-//! 2. passes in whatever happens through the `handle_*` methods;
-//! 3. after **every** `handle_*` call takes outputs from [`Dialect::poll_output`] until it answers `None`.
+//! 1. makes the HTTP request of [`Dialect::request_first`], if there is one, and passes in the answer;
+//! 2. opens a WebSocket as [`Dialect::handshake`] says and calls [`Dialect::handle_open`];
+//! 3. passes in whatever happens through the `handle_*` methods, and the time when [`Dialect::next_timeout`] is due;
+//! 4. after **every** `handle_*` call takes outputs from [`Dialect::poll_output`] until it answers `None`;
+//! 5. calls [`Dialect::handle_end`] when the call is over, and sends what comes out of that before it closes.
 //!
 //! Outputs come in the order in which they must be acted on. No method blocks, and none fails: what a provider
 //! sends and nobody understands becomes [`Output::Unrecognised`], what ends the conversation becomes a fatal
@@ -14,53 +16,90 @@
 //!
 //! # Adding a provider
 //!
-//! Write one file with a type that implements [`Dialect`], and add one line to [`create`].
+//! Write one file with a type that implements [`Dialect`] and a [`Provider`] that tells of it, and add one line to
+//! [`PROVIDERS`].
 
 #![forbid(unsafe_code)]
 
+mod json;
 pub mod openai;
+pub mod raw;
 mod session;
+pub mod twilio;
+mod url;
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use ai_media::Format;
 
 pub use session::{ApiVersion, AudioChoice, Secret, Session, Tool, TurnDetection};
 
-/// Names of all dialects, as the configuration key `dialect` spells them.
-pub const NAMES: &[&str] = &["openai"];
+/// All dialects.
+pub static PROVIDERS: &[Provider] = &[openai::PROVIDER, twilio::PROVIDER, raw::PROVIDER];
 
-/// The dialect called `name` (one of [`NAMES`]) for one conversation, or `None` if there is none of that name.
-///
-/// `phone` is the audio format the phone itself speaks: a dialect that can take it as it is, does.
-pub fn create(name: &str, session: Session, phone: Format) -> Option<Box<dyn Dialect>> {
-    match name {
-        "openai" => Some(Box::new(openai::OpenAi::new(session, phone))),
-        _ => None,
+/// What is known of a dialect before a conversation in it.
+#[derive(Debug, Clone, Copy)]
+pub struct Provider {
+    /// Its name, as the configuration key `dialect` spells it.
+    pub name: &'static str,
+    /// The values of `audio` it knows.
+    pub audio: &'static [AudioChoice],
+    /// The fields of [`Session`] it makes use of, as far as not every dialect does.
+    pub settings: &'static [&'static str],
+    /// The fields of [`Session`] it cannot do without, and what to put there.
+    pub required: &'static [(&'static str, &'static str)],
+    /// Whether loudness on the line interrupts unless configured otherwise. It should not where an answer that was cut
+    /// off here cannot be told from the next one, nor the provider be told of it.
+    pub local_barge_in: bool,
+    create: fn(Session, Format) -> Box<dyn Dialect>,
+}
+
+impl Provider {
+    /// One conversation with `session`. `phone` is the audio format the phone itself speaks: a dialect that can take it as
+    /// it is, does.
+    pub fn create(&self, session: Session, phone: Format) -> Box<dyn Dialect> {
+        (self.create)(session, phone)
     }
 }
 
-/// The values of `audio` that the dialect called `name` knows; empty for an unknown dialect.
-pub fn audio_choices(name: &str) -> &'static [AudioChoice] {
-    match name {
-        "openai" => openai::AUDIO_CHOICES,
-        _ => &[],
-    }
+/// The dialect called `name`.
+pub fn provider(name: &str) -> Option<&'static Provider> {
+    PROVIDERS.iter().find(|provider| provider.name == name)
 }
 
 /// One conversation in one provider's protocol. See the [crate documentation](crate) for how to drive it.
 pub trait Dialect: Send {
+    /// An HTTP request to make before the WebSocket is opened. Its answer goes to [`Dialect::handle_response`].
+    fn request_first(&self) -> Option<HttpRequest> {
+        None
+    }
+
+    /// The answer to [`Dialect::request_first`]. If it was no use there is a fatal [`Output::Fault`].
+    fn handle_response(&mut self, _status: u16, _body: &[u8]) {}
+
     /// What to ask for when the WebSocket is opened.
     fn handshake(&self) -> Handshake;
 
-    /// Format of the audio passed to [`Dialect::handle_caller_audio`].
+    /// Format of the audio passed to [`Dialect::handle_caller_audio`]. Before [`Output::Ready`] only an expectation: some
+    /// providers tell what they want when they are asked.
     fn caller_format(&self) -> Format;
 
-    /// Format of the audio in [`Output::AgentAudio`].
+    /// Format of the audio in [`Output::AgentAudio`]. Before [`Output::Ready`] only an expectation.
     fn agent_format(&self) -> Format;
 
+    /// True if each key is passed on the moment it is pressed. Otherwise the owner gathers keys pressed in quick succession.
+    fn takes_single_digits(&self) -> bool {
+        false
+    }
+
+    /// True if [`Output::AgentAudioDone`] ends every turn. Otherwise a turn is over when nothing more comes for a while.
+    fn tells_turn_end(&self) -> bool {
+        true
+    }
+
     /// The WebSocket is open.
-    fn handle_open(&mut self);
+    fn handle_open(&mut self, now: Instant);
 
     /// The provider sent a text or binary message.
     fn handle_message(&mut self, message: Message<'_>);
@@ -77,8 +116,22 @@ pub trait Dialect: Send {
     /// the provider did not notice it will not cancel by itself.
     fn handle_interrupted(&mut self, heard: &[Heard], by: Noticed);
 
+    /// The caller has `heard` all agent audio given before [`Output::Mark`] `name`, or will not, as a flush came first.
+    fn handle_mark(&mut self, _name: &str, _heard: bool) {}
+
     /// The tool call `call_id` ended with `result`. `go_on` asks the agent to speak about it.
     fn handle_tool_result(&mut self, call_id: &str, result: &str, go_on: bool);
+
+    /// When [`Dialect::handle_timeout`] wants to be called, if at all.
+    fn next_timeout(&self) -> Option<Instant> {
+        None
+    }
+
+    /// It is `now`, and [`Dialect::next_timeout`] is due.
+    fn handle_timeout(&mut self, _now: Instant) {}
+
+    /// The call is over. Only [`Output::Send`] is acted on after this.
+    fn handle_end(&mut self) {}
 
     /// Next thing to do, or `None` until the next `handle_*` call.
     fn poll_output(&mut self) -> Option<Output>;
@@ -90,6 +143,15 @@ pub struct Handshake {
     /// Full URL, `ws://` or `wss://`, with its query.
     pub url: String,
     /// Extra request headers. Values may be secrets.
+    pub headers: Vec<(String, Secret)>,
+}
+
+/// An HTTP GET request.
+#[derive(Debug, Clone)]
+pub struct HttpRequest {
+    /// Full URL, `http://` or `https://`, with its query.
+    pub url: String,
+    /// Request headers. Values may be secrets.
     pub headers: Vec<(String, Secret)>,
 }
 
@@ -136,10 +198,10 @@ pub enum Speaker {
 pub enum Output {
     /// Send this text frame. Control messages must not be dropped.
     Send(String),
-    /// Send this text frame, which carries caller audio: under back-pressure it may be dropped, oldest first.
+    /// Send this message, which carries caller audio: under back-pressure it may be dropped, oldest first.
     SendAudio {
-        /// The frame.
-        text: String,
+        /// The message.
+        message: Payload,
         /// Audio in it, in [`Dialect::caller_format`]. [bytes]
         audio_bytes: usize,
     },
@@ -154,6 +216,14 @@ pub enum Output {
     },
     /// All audio of the agent's turn has been given: flush resamplers, expect no more until a new turn.
     AgentAudioDone,
+    /// Tell [`Dialect::handle_mark`] when the caller has heard all agent audio given so far. A mark is best put where
+    /// nothing follows at once: audio is not resampled across it.
+    Mark {
+        /// Names it; not necessarily unique.
+        name: String,
+    },
+    /// The provider orders that nothing of what the agent still has to say be heard.
+    Flush,
     /// The provider heard the caller start to speak: whatever the agent still has to say must not be heard.
     CallerSpeechStarted,
     /// The provider heard the caller stop speaking.
@@ -183,6 +253,15 @@ pub enum Output {
     Fault(Fault),
     /// A message nobody here understands; its type, shortened, or what was wrong with it.
     Unrecognised(String),
+}
+
+/// The content of a WebSocket message.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Payload {
+    /// For a text frame.
+    Text(String),
+    /// For a binary frame.
+    Binary(Vec<u8>),
 }
 
 /// A problem reported by the provider.

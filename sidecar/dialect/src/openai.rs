@@ -22,11 +22,13 @@ mod messages;
 mod spoken;
 
 use std::collections::VecDeque;
+use std::time::Instant;
 
 use ai_media::Format;
 
 use crate::{
-    AudioChoice, Dialect, Fault, FaultKind, Handshake, Heard, Message, Noticed, Output, Session, Speaker, TurnDetection,
+    AudioChoice, Dialect, Fault, FaultKind, Handshake, Heard, Message, Noticed, Output, Payload, Provider, Session,
+    Speaker, TurnDetection, json,
 };
 use calls::Calls;
 use event::Event;
@@ -36,6 +38,32 @@ use spoken::Spoken;
 /// The values of `audio` this dialect knows.
 pub const AUDIO_CHOICES: &[AudioChoice] =
     &[AudioChoice::Auto, AudioChoice::Ulaw, AudioChoice::Alaw, AudioChoice::Pcm24];
+
+/// The dialect `openai`.
+pub(crate) const PROVIDER: Provider = Provider {
+    name: "openai",
+    audio: AUDIO_CHOICES,
+    settings: &[
+        "model",
+        "api_key",
+        "api_version",
+        "voice",
+        "language",
+        "instructions",
+        "greeting",
+        "transcription_model",
+        "turn_detection",
+        "vad_threshold",
+        "vad_prefix_padding_ms",
+        "vad_silence_ms",
+        "create_response",
+        "interrupt_response",
+        "provider_settings",
+    ],
+    required: &[],
+    local_barge_in: true,
+    create: |session, phone| Box::new(OpenAi::new(session, phone)),
+};
 
 /// One conversation with a server that speaks the OpenAI Realtime protocol.
 pub struct OpenAi {
@@ -81,7 +109,7 @@ impl Dialect for OpenAi {
 
     /// Sends the settings at once, without waiting for `session.created`: the server keeps what arrives early, the
     /// caller is spared one round trip, and compatible servers that never send `session.created` work as well.
-    fn handle_open(&mut self) {
+    fn handle_open(&mut self, _now: Instant) {
         self.send(messages::configure(&self.session, self.format));
     }
 
@@ -98,7 +126,8 @@ impl Dialect for OpenAi {
 
     fn handle_caller_audio(&mut self, audio: &[u8]) {
         if self.ready && !audio.is_empty() {
-            self.outputs.push_back(Output::SendAudio { text: messages::caller_audio(audio), audio_bytes: audio.len() });
+            let message = Payload::Text(messages::caller_audio(audio));
+            self.outputs.push_back(Output::SendAudio { message, audio_bytes: audio.len() });
         }
     }
 
@@ -164,7 +193,7 @@ impl OpenAi {
                 self.outputs.push_back(Output::CallerSpeechStarted);
             }
             "input_audio_buffer.speech_stopped" => self.handle_speech_stopped(event),
-            "response.created" => self.floor.created(event::id(&event.response, "id")),
+            "response.created" => self.floor.created(json::id(&event.response, "id")),
             "response.output_item.added" => self.handle_item_added(event),
             "response.output_item.done" => self.handle_item_done(event),
             "response.function_call_arguments.done" => {
@@ -182,7 +211,7 @@ impl OpenAi {
     fn handle_session_updated(&mut self, event: &Event<'_>) {
         if let Some(mismatch) = formats::mismatch(self.format, &event.session) {
             // Played all the same, the wrong format is loud noise in the caller's ear.
-            let message = faults::clean(&mismatch, &self.session);
+            let message = self.session.presentable(&mismatch);
             self.outputs.push_back(Output::Fault(Fault { kind: FaultKind::Fatal, message }));
             return;
         }
@@ -200,7 +229,7 @@ impl OpenAi {
         if self.floor.is_cancelled(&event.response_id) {
             return;
         }
-        let audio = match base64_simd::forgiving_decode_to_vec(event.delta.as_bytes()) {
+        let audio = match json::audio(&event.delta) {
             Ok(audio) if audio.is_empty() => return,
             Ok(audio) => audio,
             Err(_) => return self.not_understood(&format!("{} that is not base64", &*event.kind)),
@@ -231,17 +260,17 @@ impl OpenAi {
     /// Beta names a function only here, before its arguments are written.
     fn handle_item_added(&mut self, event: &Event<'_>) {
         let item = &event.item;
-        if event::text(item, "type") == "function_call" && !self.floor.is_cancelled(&event.response_id) {
-            self.calls.announce(event::id(item, "call_id"), event::id(item, "name"), &event.response_id);
+        if json::text(item, "type") == "function_call" && !self.floor.is_cancelled(&event.response_id) {
+            self.calls.announce(json::id(item, "call_id"), json::id(item, "name"), &event.response_id);
         }
     }
 
     /// The finished item repeats the call: it counts if nothing before it told both name and arguments.
     fn handle_item_done(&mut self, event: &Event<'_>) {
         let item = &event.item;
-        if event::text(item, "type") == "function_call" && event::text(item, "status") != "incomplete" {
-            let [call_id, name] = ["call_id", "name"].map(|key| event::id(item, key));
-            self.call_tool(call_id, name, event::text(item, "arguments"), &event.response_id);
+        if json::text(item, "type") == "function_call" && json::text(item, "status") != "incomplete" {
+            let [call_id, name] = ["call_id", "name"].map(|key| json::id(item, key));
+            self.call_tool(call_id, name, json::text(item, "arguments"), &event.response_id);
         }
     }
 
@@ -261,11 +290,11 @@ impl OpenAi {
     }
 
     fn handle_response_done(&mut self, event: &Event<'_>) {
-        let response = event::id(&event.response, "id");
+        let response = json::id(&event.response, "id");
         self.handle_audio_done(None, response);
         self.floor.done(response);
         self.calls.response_done(response);
-        if event::text(&event.response, "status") == "failed" {
+        if json::text(&event.response, "status") == "failed" {
             let error = event.response.pointer("/status_details/error").unwrap_or_default();
             self.fault(faults::kind(error), "the answer failed", error);
         }
@@ -276,7 +305,7 @@ impl OpenAi {
         if faults::is_harmless(error) {
             return;
         }
-        let about = event::text(error, "event_id");
+        let about = json::text(error, "event_id");
         let busy = faults::is_busy(error);
         // Not every server tells what it complains about. If we take it wrongly for our request to speak, the next
         // request meets a busy server and is repeated.
@@ -287,10 +316,10 @@ impl OpenAi {
             return;
         }
         let refused =
-            !self.ready && (about == messages::CONFIGURE || event::text(error, "type") == "invalid_request_error");
+            !self.ready && (about == messages::CONFIGURE || json::text(error, "type") == "invalid_request_error");
         match faults::kind(error) {
             FaultKind::Transient if refused => {
-                let parameter = event::text(error, "param");
+                let parameter = json::text(error, "param");
                 let context = ["the server refused the session settings", parameter].join(" ");
                 self.fault(FaultKind::Fatal, context.trim_end(), error);
             }
@@ -332,7 +361,7 @@ impl OpenAi {
     }
 
     fn not_understood(&mut self, what: &str) {
-        self.outputs.push_back(Output::Unrecognised(faults::clean(what, &self.session)));
+        self.outputs.push_back(Output::Unrecognised(self.session.presentable(what)));
     }
 
     fn send(&mut self, message: String) {

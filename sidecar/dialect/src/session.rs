@@ -7,12 +7,20 @@ use ai_media::Format;
 /// Settings of one conversation: the profile with the call's own overrides applied.
 #[derive(Debug, Clone)]
 pub struct Session {
+    /// Names this call to a server that wants it named: 32 hexadecimal digits, different for every call.
+    pub call_id: String,
     /// WebSocket URL of the provider, without the query parameters that the dialect adds.
     pub url: String,
     /// Model name; empty leaves the choice to the server.
     pub model: String,
     /// The account's key; empty sends none.
     pub api_key: Secret,
+    /// Agent that was set up at the provider, where the provider has such; empty: none.
+    pub agent_id: String,
+    /// Account that calls appear to come from, for servers that ask; empty: none.
+    pub account_sid: String,
+    /// Company whose model thinks, where the provider offers several; empty leaves the choice to it.
+    pub think_provider: String,
     /// Which shapes to speak to the server.
     pub api_version: ApiVersion,
     /// Voice name; empty leaves the provider's default.
@@ -41,17 +49,56 @@ pub struct Session {
     pub interrupt_response: bool,
     /// Extra headers of the handshake.
     pub headers: Vec<(String, Secret)>,
+    /// Variables of the call, for servers that take them. Of several with one name the last counts.
+    pub variables: Vec<(String, String)>,
+    /// Laid over the settings that the dialect sends, in the provider's own words.
+    pub provider_settings: serde_json::Map<String, serde_json::Value>,
     /// Tools the agent may call.
     pub tools: Vec<Tool>,
 }
+
+impl Session {
+    /// `text` fit for a log: one line, bounded, and without any secret of this session that somebody may have repeated.
+    pub(crate) fn presentable(&self, text: &str) -> String {
+        let headers = self.headers.iter().map(|(_, value)| value);
+        let hidden = headers.chain([&self.api_key]).fold(text.to_owned(), |text, secret| secret.hidden_in(text));
+        let mut line: String =
+            hidden.chars().take(MAX_TEXT_CHARS).map(|c| if c.is_control() { ' ' } else { c }).collect();
+        if hidden.chars().nth(MAX_TEXT_CHARS).is_some() {
+            line.push('…');
+        }
+        line
+    }
+
+    /// The variables as a JSON object.
+    pub(crate) fn variables(&self) -> serde_json::Value {
+        self.variables.iter().map(|(name, value)| (name.clone(), value.clone())).collect()
+    }
+
+    /// The headers of the handshake, with `name` = `value` unless the operator gave one of that name.
+    pub(crate) fn headers_with(&self, name: &str, value: String) -> Vec<(String, Secret)> {
+        let mut headers = self.headers.clone();
+        if !headers.iter().any(|(given, _)| given.eq_ignore_ascii_case(name)) {
+            headers.push((name.to_owned(), Secret::new(value)));
+        }
+        headers
+    }
+}
+
+/// A log line is read by a person.
+const MAX_TEXT_CHARS: usize = 300;
 
 impl Default for Session {
     /// The configuration's defaults, with neither server nor account.
     fn default() -> Self {
         Self {
+            call_id: String::new(),
             url: String::new(),
             model: String::new(),
             api_key: Secret::default(),
+            agent_id: String::new(),
+            account_sid: String::new(),
+            think_provider: String::new(),
             api_version: ApiVersion::default(),
             voice: String::new(),
             language: String::new(),
@@ -66,6 +113,8 @@ impl Default for Session {
             create_response: true,
             interrupt_response: true,
             headers: Vec::new(),
+            variables: Vec::new(),
+            provider_settings: serde_json::Map::new(),
             tools: Vec::new(),
         }
     }

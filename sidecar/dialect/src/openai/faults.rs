@@ -2,8 +2,7 @@
 
 use serde_json::Value;
 
-use super::event;
-use crate::{FaultKind, Session};
+use crate::{FaultKind, Session, json};
 
 /// Errors that mean more than that one request failed: code (or type), meaning, and words that stand in for the
 /// server's.
@@ -30,45 +29,31 @@ pub(super) fn kind(error: &Value) -> FaultKind {
 
 /// True if the server refused to make an answer because it is making one.
 pub(super) fn is_busy(error: &Value) -> bool {
-    event::text(error, "code") == "conversation_already_has_active_response"
+    json::text(error, "code") == "conversation_already_has_active_response"
 }
 
 /// True if `error` only says that the server was faster than we knew: what we cancelled was done already, or what we
 /// cut was as short already (OpenAI gives the latter no code of its own).
 pub(super) fn is_harmless(error: &Value) -> bool {
-    event::text(error, "code") == "response_cancel_not_active"
-        || event::text(error, "message").contains("already shorter than")
+    json::text(error, "code") == "response_cancel_not_active"
+        || json::text(error, "message").contains("already shorter than")
 }
 
 /// `error` in a sentence, after `context` unless that is empty.
 pub(super) fn message(context: &str, error: &Value, session: &Session) -> String {
     let text = match verdict(error) {
         Some((_, _, words)) => (*words).to_owned(),
-        None => match ["message", "code", "type"].map(|key| event::text(error, key)) {
+        None => match ["message", "code", "type"].map(|key| json::text(error, key)) {
             ["", "", ""] => "no reason given".to_owned(),
             ["", "", name] | ["", name, _] | [name, "", _] => name.to_owned(),
             [message, code, _] => format!("{message} ({code})"),
         },
     };
     let separator = if context.is_empty() { "" } else { ": " };
-    clean(&format!("{context}{separator}{text}"), session)
-}
-
-/// `text` fit for a log: one line, bounded, and without any secret of `session` that the server may have echoed.
-pub(super) fn clean(text: &str, session: &Session) -> String {
-    let headers = session.headers.iter().map(|(_, value)| value);
-    let hidden = headers.chain([&session.api_key]).fold(text.to_owned(), |text, secret| secret.hidden_in(text));
-    let mut line: String = hidden.chars().take(MAX_TEXT_CHARS).map(|c| if c.is_control() { ' ' } else { c }).collect();
-    if hidden.chars().nth(MAX_TEXT_CHARS).is_some() {
-        line.push('…');
-    }
-    line
+    session.presentable(&format!("{context}{separator}{text}"))
 }
 
 fn verdict(error: &Value) -> Option<&'static (&'static str, FaultKind, &'static str)> {
-    let names = ["code", "type"].map(|key| event::text(error, key));
+    let names = ["code", "type"].map(|key| json::text(error, key));
     VERDICTS.iter().find(|(name, ..)| names.contains(name))
 }
-
-/// A log line is read by a person.
-const MAX_TEXT_CHARS: usize = 300;

@@ -7,7 +7,7 @@ use ai_media::Format;
 use serde_json::{Value, json};
 
 use super::formats;
-use crate::{ApiVersion, Session, TurnDetection};
+use crate::{ApiVersion, Session, TurnDetection, json};
 
 /// `event_id` of the session's settings.
 pub(super) const CONFIGURE: &str = "configure";
@@ -39,6 +39,7 @@ pub(super) fn configure(session: &Session, format: Format) -> String {
             })
             .collect();
     }
+    json::merge(&mut settings, &session.provider_settings);
     json!({"type": "session.update", "event_id": CONFIGURE, "session": settings}).to_string()
 }
 
@@ -104,17 +105,9 @@ pub(super) fn tool_output(call_id: &str, result: &str) -> String {
     create_item("tool", json!({"type": "function_call_output", "call_id": call_id, "output": result}))
 }
 
-/// What the caller said. Written by hand, as it is sent up to 50 times a second: base64 needs no escapes, and the
-/// message is allocated once.
+/// What the caller said.
 pub(super) fn caller_audio(audio: &[u8]) -> String {
-    const HEAD: &str = r#"{"type":"input_audio_buffer.append","audio":""#;
-    const TAIL: &str = r#""}"#;
-    let base64 = base64_simd::STANDARD;
-    let mut message = String::with_capacity(HEAD.len() + base64.encoded_length(audio.len()) + TAIL.len());
-    message.push_str(HEAD);
-    base64.encode_append(audio, &mut message);
-    message.push_str(TAIL);
-    message
+    json::around_audio(r#"{"type":"input_audio_buffer.append","audio":""#, audio, r#""}"#)
 }
 
 fn create_item(event_id: &str, item: Value) -> String {

@@ -20,8 +20,10 @@ fn a_whole_turn_from_the_callers_words_to_the_end_of_the_answer() {
     let mut talk = Talk::ready(session());
 
     talk.0.handle_caller_audio(&[0xff, 0x00, 0x7f]);
-    let append =
-        Output::SendAudio { text: r#"{"type":"input_audio_buffer.append","audio":"/wB/"}"#.into(), audio_bytes: 3 };
+    let append = Output::SendAudio {
+        message: Payload::Text(r#"{"type":"input_audio_buffer.append","audio":"/wB/"}"#.into()),
+        audio_bytes: 3,
+    };
     assert_eq!(talk.outputs(), [append]);
 
     let caller = "conversation.item.input_audio_transcription";

@@ -1,5 +1,7 @@
 //! Behaviour of the OpenAI dialect, driven as its owner drives it: events in, outputs out, no network.
 
+#[path = "../common/mod.rs"]
+mod common;
 mod conversation;
 mod faults;
 mod interruption;
@@ -7,8 +9,10 @@ mod settings;
 mod tools;
 mod untrusted;
 
+use std::time::Instant;
+
 use ai_dialect::{
-    ApiVersion, AudioChoice, Dialect, Fault, FaultKind, Heard, Message, Noticed, Output, Secret, Session,
+    ApiVersion, AudioChoice, Dialect, Fault, FaultKind, Heard, Message, Noticed, Output, Payload, Secret, Session,
     TurnDetection, openai::OpenAi,
 };
 use ai_media::Format;
@@ -35,6 +39,7 @@ fn session() -> Session {
         interrupt_response: true,
         headers: Vec::new(),
         tools: Vec::new(),
+        ..Session::default()
     }
 }
 
@@ -45,7 +50,7 @@ impl Talk {
     /// Just opened; the settings are sent.
     fn opened(session: Session) -> Self {
         let mut talk = Self(OpenAi::new(session, Format::ULAW));
-        talk.0.handle_open();
+        talk.0.handle_open(Instant::now());
         talk.outputs();
         talk
     }
@@ -102,7 +107,7 @@ impl Talk {
     }
 
     fn outputs(&mut self) -> Vec<Output> {
-        std::iter::from_fn(|| self.0.poll_output()).collect()
+        common::taken(&mut self.0, "openai")
     }
 }
 

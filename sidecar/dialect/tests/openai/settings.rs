@@ -12,8 +12,8 @@ fn headers(session: Session) -> Vec<(String, String)> {
 
 fn update(session: Session, phone: Format) -> Value {
     let mut dialect = OpenAi::new(session, phone);
-    dialect.handle_open();
-    let outputs: Vec<_> = std::iter::from_fn(|| dialect.poll_output()).collect();
+    dialect.handle_open(Instant::now());
+    let outputs = common::taken(&mut dialect, "openai");
     sent(&outputs).remove(0)
 }
 

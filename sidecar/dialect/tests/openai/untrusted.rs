@@ -141,7 +141,7 @@ fn damaged_messages_in_any_order_never_panic() {
             _ => {}
         }
         for output in talk.outputs() {
-            if let Output::Send(text) | Output::SendAudio { text, .. } = output {
+            if let Output::Send(text) | Output::SendAudio { message: Payload::Text(text), .. } = output {
                 serde_json::from_str::<Value>(&text).expect("we send JSON whatever we hear");
             }
         }

@@ -1,0 +1,248 @@
+//! Our own protocol for bots that somebody writes for this module: audio as it is, and a handful of JSON messages.
+//!
+//! ```text
+//!  this side ── start ─ audio… ─ digit ─ mark ─ flushed ─ refused ──► bot
+//!            ◄── audio… ─ mark ─ flush ─ transcript ─ hangup ─ transfer ──
+//! ```
+//!
+//! Binary messages are audio, text messages are JSON objects with a `type`. `docs/raw.md` describes it for those who
+//! write bots.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Instant;
+
+use ai_media::{Encoding, Format};
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use crate::json::{Text, bounded};
+use crate::{
+    AudioChoice, Dialect, Handshake, Heard, Message, Noticed, Output, Payload, Provider, Session, Speaker, json,
+};
+
+/// The dialect `raw`.
+pub(crate) const PROVIDER: Provider = Provider {
+    name: "raw",
+    audio: &[
+        AudioChoice::Auto,
+        AudioChoice::Ulaw,
+        AudioChoice::Alaw,
+        AudioChoice::Pcm8,
+        AudioChoice::Pcm16,
+        AudioChoice::Pcm24,
+    ],
+    settings: &["model", "api_key", "voice", "language", "instructions", "greeting", "provider_settings"],
+    required: &[],
+    local_barge_in: true,
+    create: |session, phone| Box::new(Raw::new(session, phone)),
+};
+
+/// One conversation with a bot.
+pub struct Raw {
+    session: Session,
+    /// Both ways.
+    format: Format,
+    /// Turns the agent has begun, by the pauses it made.
+    item: Arc<str>,
+    /// The bot ordered the flush that is under way.
+    ordered: bool,
+    /// Requests to hang up or transfer so far; names them.
+    requests: u64,
+    outputs: VecDeque<Output>,
+}
+
+impl Raw {
+    /// A conversation with these settings for a phone that speaks `phone`.
+    pub fn new(session: Session, phone: Format) -> Self {
+        let format = session.audio.format().unwrap_or_else(|| natural(phone));
+        Self { session, format, item: Arc::from("turn"), ordered: false, requests: 0, outputs: VecDeque::new() }
+    }
+}
+
+impl Dialect for Raw {
+    fn handshake(&self) -> Handshake {
+        let headers = if self.session.api_key.is_empty() {
+            self.session.headers.clone()
+        } else {
+            self.session.headers_with("Authorization", format!("Bearer {}", self.session.api_key.reveal()))
+        };
+        Handshake { url: self.session.url.clone(), headers }
+    }
+
+    fn caller_format(&self) -> Format {
+        self.format
+    }
+
+    fn agent_format(&self) -> Format {
+        self.format
+    }
+
+    fn takes_single_digits(&self) -> bool {
+        true
+    }
+
+    fn tells_turn_end(&self) -> bool {
+        false
+    }
+
+    fn handle_open(&mut self, _now: Instant) {
+        let session = &self.session;
+        let mut start = json!({
+            "type": "start",
+            "call": session.call_id,
+            "encoding": encoding(self.format),
+            "rate": self.format.rate_hz,
+            "variables": session.variables(),
+        });
+        let texts = [
+            ("model", &session.model),
+            ("voice", &session.voice),
+            ("language", &session.language),
+            ("instructions", &session.instructions),
+            ("greeting", &session.greeting),
+        ];
+        for (name, text) in texts.into_iter().filter(|(_, text)| !text.is_empty()) {
+            start[name] = json!(text);
+        }
+        json::merge(&mut start, &session.provider_settings);
+        self.send(&start);
+        self.outputs.push_back(Output::Ready);
+    }
+
+    fn handle_message(&mut self, message: Message<'_>) {
+        match message {
+            Message::Binary([]) => {}
+            Message::Binary(audio) => {
+                self.outputs.push_back(Output::AgentAudio { item: Arc::clone(&self.item), audio: audio.to_vec() });
+            }
+            Message::Text(text) => match serde_json::from_str(text) {
+                Ok(event) => self.handle_event(event),
+                Err(error) => {
+                    self.not_understood(&format!("not a message of this protocol (column {})", error.column()));
+                }
+            },
+        }
+    }
+
+    fn handle_caller_audio(&mut self, audio: &[u8]) {
+        if !audio.is_empty() {
+            let message = Payload::Binary(audio.to_vec());
+            self.outputs.push_back(Output::SendAudio { message, audio_bytes: audio.len() });
+        }
+    }
+
+    fn handle_digits(&mut self, digits: &str) {
+        for digit in digits.chars() {
+            self.send(&json!({"type": "digit", "digit": digit}));
+        }
+    }
+
+    fn handle_interrupted(&mut self, heard: &[Heard], _by: Noticed) {
+        let by = if std::mem::take(&mut self.ordered) { "bot" } else { "caller" };
+        let sum = |ms: fn(&Heard) -> u64| heard.iter().map(ms).sum::<u64>();
+        let (heard_ms, received_ms) = (sum(|item| item.heard_ms), sum(|item| item.received_ms));
+        self.send(&json!({"type": "flushed", "by": by, "heard_ms": heard_ms, "received_ms": received_ms}));
+    }
+
+    fn handle_mark(&mut self, name: &str, heard: bool) {
+        self.send(&json!({"type": "mark", "name": name, "heard": heard}));
+    }
+
+    /// Only what was refused needs an answer: the other requests end the call.
+    fn handle_tool_result(&mut self, _call_id: &str, result: &str, _go_on: bool) {
+        let result: Value = serde_json::from_str(result).unwrap_or_default();
+        if result["ok"] == json!(false) {
+            self.send(&json!({"type": "refused", "reason": json::text(&result, "error")}));
+        }
+    }
+
+    fn poll_output(&mut self) -> Option<Output> {
+        self.outputs.pop_front()
+    }
+}
+
+/// What a bot sends.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Event<'a> {
+    #[serde(rename = "type", borrow)]
+    kind: Text<'a>,
+    #[serde(borrow)]
+    name: Text<'a>,
+    #[serde(borrow)]
+    speaker: Text<'a>,
+    #[serde(borrow)]
+    text: Text<'a>,
+    #[serde(deserialize_with = "bounded")]
+    extension: Value,
+    #[serde(deserialize_with = "bounded")]
+    context: Value,
+}
+
+impl Raw {
+    fn handle_event(&mut self, mut event: Event<'_>) {
+        match &*event.kind {
+            "mark" => {
+                event.name.keep_if_short();
+                self.outputs.push_back(Output::Mark { name: event.name.to_string() });
+            }
+            "flush" => {
+                self.ordered = true;
+                self.outputs.push_back(Output::Flush);
+            }
+            "transcript" => self.handle_transcript(&event),
+            "hangup" => self.request("hangup", &json!({})),
+            "transfer" => {
+                self.request("transfer", &json!({"extension": event.extension, "context": event.context}));
+            }
+            "" => self.not_understood("a message without a type"),
+            kind => self.not_understood(kind),
+        }
+    }
+
+    fn handle_transcript(&mut self, event: &Event<'_>) {
+        let speaker = match &*event.speaker {
+            "caller" => Speaker::Caller,
+            "agent" => Speaker::Agent,
+            _ => return self.not_understood("a transcript whose speaker is neither caller nor agent"),
+        };
+        self.outputs.push_back(Output::Transcript { speaker, text: event.text.to_string(), complete: true });
+    }
+
+    /// What ends the call goes the way of the tools of other providers, so the same rules hold.
+    fn request(&mut self, name: &str, arguments: &Value) {
+        self.requests += 1;
+        self.outputs.push_back(Output::ToolCall {
+            call_id: self.requests.to_string(),
+            name: name.to_owned(),
+            arguments: arguments.to_string(),
+        });
+    }
+
+    fn send(&mut self, message: &Value) {
+        self.outputs.push_back(Output::Send(message.to_string()));
+    }
+
+    fn not_understood(&mut self, what: &str) {
+        self.outputs.push_back(Output::Unrecognised(self.session.presentable(what)));
+    }
+}
+
+/// What loses nothing a phone of this format has to say, and is easy on whoever writes the bot.
+fn natural(phone: Format) -> Format {
+    match phone.encoding {
+        Encoding::Alaw | Encoding::Ulaw => phone,
+        Encoding::Slin if phone.rate_hz <= 8000 => Format::slin(8000),
+        Encoding::Slin if phone.rate_hz <= 16_000 => Format::slin(16_000),
+        Encoding::Slin => Format::slin(24_000),
+    }
+}
+
+fn encoding(format: Format) -> &'static str {
+    match format.encoding {
+        Encoding::Alaw => "alaw",
+        Encoding::Ulaw => "ulaw",
+        Encoding::Slin => "pcm",
+    }
+}

@@ -1,0 +1,246 @@
+//! Twilio Media Streams, the other way round: this side plays Twilio towards a bot that was written for it.
+//!
+//! ```text
+//!  this side ── connected, start, media, dtmf, mark, stop ──► bot
+//!            ◄────────── media, mark, clear ────────────────
+//! ```
+//!
+//! A bot hangs up by closing the WebSocket. It never learns by itself that the caller interrupts: it listens, and
+//! orders `clear`. All numbers are texts, except those of the media format.
+//!
+//! Wire format: <https://www.twilio.com/docs/voice/media-streams/websocket-messages>, read as of 2026-11.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Instant;
+
+use ai_media::Format;
+use serde::Deserialize;
+use serde_json::json;
+
+use crate::json::Text;
+use crate::{AudioChoice, Dialect, Handshake, Heard, Message, Noticed, Output, Payload, Provider, Session, json};
+
+/// The dialect `twilio`.
+pub(crate) const PROVIDER: Provider = Provider {
+    name: "twilio",
+    audio: &[AudioChoice::Auto, AudioChoice::Ulaw],
+    settings: &["account_sid"],
+    required: &[],
+    local_barge_in: false,
+    create: |session, _| Box::new(Twilio::new(session)),
+};
+
+/// Twilio speaks nothing else.
+const FORMAT: Format = Format::ULAW;
+
+/// One media stream to a bot.
+pub struct Twilio {
+    session: Session,
+    stream_sid: String,
+    call_sid: String,
+    account_sid: String,
+    /// Messages sent, `connected` apart.
+    sequence: u64,
+    /// `media` messages sent.
+    chunks: u64,
+    /// Caller audio sent. [bytes]
+    sent: u64,
+    item: Arc<str>,
+    outputs: VecDeque<Output>,
+}
+
+impl Twilio {
+    /// A stream with these settings.
+    pub fn new(session: Session) -> Self {
+        Self {
+            stream_sid: format!("MZ{}", session.call_id),
+            call_sid: format!("CA{}", session.call_id),
+            account_sid: if session.account_sid.is_empty() {
+                format!("AC{}", "0".repeat(32))
+            } else {
+                session.account_sid.clone()
+            },
+            session,
+            sequence: 0,
+            chunks: 0,
+            sent: 0,
+            item: Arc::from("stream"),
+            outputs: VecDeque::new(),
+        }
+    }
+}
+
+impl Dialect for Twilio {
+    fn handshake(&self) -> Handshake {
+        Handshake { url: self.session.url.clone(), headers: self.session.headers.clone() }
+    }
+
+    fn caller_format(&self) -> Format {
+        FORMAT
+    }
+
+    fn agent_format(&self) -> Format {
+        FORMAT
+    }
+
+    fn takes_single_digits(&self) -> bool {
+        true
+    }
+
+    fn tells_turn_end(&self) -> bool {
+        false
+    }
+
+    fn handle_open(&mut self, _now: Instant) {
+        self.send(json!({"event": "connected", "protocol": "Call", "version": "1.0.0"}).to_string());
+        let sequence = self.next();
+        let start = json!({
+            "event": "start",
+            "sequenceNumber": sequence,
+            "start": {
+                "accountSid": self.account_sid,
+                "streamSid": self.stream_sid,
+                "callSid": self.call_sid,
+                "tracks": ["inbound"],
+                "mediaFormat": {"encoding": "audio/x-mulaw", "sampleRate": FORMAT.rate_hz, "channels": 1},
+                "customParameters": self.session.variables(),
+            },
+            "streamSid": self.stream_sid,
+        });
+        self.send(start.to_string());
+        self.outputs.push_back(Output::Ready);
+    }
+
+    fn handle_message(&mut self, message: Message<'_>) {
+        match message {
+            Message::Text(text) => match serde_json::from_str(text) {
+                Ok(event) => self.handle_event(event),
+                Err(error) => {
+                    self.not_understood(&format!("not a message of this protocol (column {})", error.column()))
+                }
+            },
+            Message::Binary(bytes) => self.not_understood(&format!("binary message of {} bytes", bytes.len())),
+        }
+    }
+
+    fn handle_caller_audio(&mut self, audio: &[u8]) {
+        if audio.is_empty() {
+            return;
+        }
+        let at_ms = FORMAT.ms_in_bytes(self.sent);
+        self.sent += audio.len() as u64;
+        self.chunks += 1;
+        let (sequence, chunk, stream) = (self.next(), self.chunks, &self.stream_sid);
+        let head = format!(
+            r#"{{"event":"media","sequenceNumber":"{sequence}","media":{{"track":"inbound","chunk":"{chunk}","timestamp":"{at_ms}","payload":""#
+        );
+        let text = json::around_audio(&head, audio, &format!(r#""}},"streamSid":"{stream}"}}"#));
+        self.outputs.push_back(Output::SendAudio { message: Payload::Text(text), audio_bytes: audio.len() });
+    }
+
+    fn handle_digits(&mut self, digits: &str) {
+        for digit in digits.chars() {
+            let sequence = self.next();
+            let dtmf = json!({
+                "event": "dtmf",
+                "streamSid": self.stream_sid,
+                "sequenceNumber": sequence,
+                "dtmf": {"track": "inbound_track", "digit": digit},
+            });
+            self.send(dtmf.to_string());
+        }
+    }
+
+    /// There is no message for it. The marks that come back tell the bot that nothing is being played any more.
+    fn handle_interrupted(&mut self, _heard: &[Heard], _by: Noticed) {}
+
+    /// Twilio gives marks back in the same way whether they were heard or cleared.
+    fn handle_mark(&mut self, name: &str, _heard: bool) {
+        let sequence = self.next();
+        let mark = json!({
+            "event": "mark",
+            "sequenceNumber": sequence,
+            "streamSid": self.stream_sid,
+            "mark": {"name": name},
+        });
+        self.send(mark.to_string());
+    }
+
+    /// A bot of this kind knows no tools.
+    fn handle_tool_result(&mut self, _call_id: &str, _result: &str, _go_on: bool) {}
+
+    fn handle_end(&mut self) {
+        let sequence = self.next();
+        let stop = json!({
+            "event": "stop",
+            "sequenceNumber": sequence,
+            "stop": {"accountSid": self.account_sid, "callSid": self.call_sid},
+            "streamSid": self.stream_sid,
+        });
+        self.send(stop.to_string());
+    }
+
+    fn poll_output(&mut self) -> Option<Output> {
+        self.outputs.pop_front()
+    }
+}
+
+/// What a bot sends.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Event<'a> {
+    #[serde(borrow)]
+    event: Text<'a>,
+    #[serde(borrow)]
+    media: Media<'a>,
+    #[serde(borrow)]
+    mark: Mark<'a>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Media<'a> {
+    #[serde(borrow)]
+    payload: Text<'a>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Mark<'a> {
+    #[serde(borrow)]
+    name: Text<'a>,
+}
+
+impl Twilio {
+    /// The stream a message is for is not looked at: there is only one on this connection.
+    fn handle_event(&mut self, mut event: Event<'_>) {
+        match &*event.event {
+            "media" => match json::audio(&event.media.payload) {
+                Ok(audio) if audio.is_empty() => {}
+                Ok(audio) => self.outputs.push_back(Output::AgentAudio { item: Arc::clone(&self.item), audio }),
+                Err(_) => self.not_understood("media that is not base64"),
+            },
+            "mark" => {
+                event.mark.name.keep_if_short();
+                self.outputs.push_back(Output::Mark { name: event.mark.name.to_string() });
+            }
+            "clear" => self.outputs.push_back(Output::Flush),
+            "" => self.not_understood("a message without an event"),
+            event => self.not_understood(event),
+        }
+    }
+
+    fn next(&mut self) -> String {
+        self.sequence += 1;
+        self.sequence.to_string()
+    }
+
+    fn send(&mut self, message: String) {
+        self.outputs.push_back(Output::Send(message));
+    }
+
+    fn not_understood(&mut self, what: &str) {
+        self.outputs.push_back(Output::Unrecognised(self.session.presentable(what)));
+    }
+}
