@@ -4,7 +4,8 @@
 //!  dialect ─► Transcoder ─► queue (up to playout_max) ─► AgentFeed ─► ring ─► Playout
 //! ```
 //!
-//! Providers send faster than anybody listens, so most of an answer waits here, where it can be thrown away.
+//! Providers send faster than anybody listens, so most of an answer waits here, where it can be thrown away. Marks lie
+//! between its bytes, as positions.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -25,6 +26,17 @@ struct Span {
     received: u64,
 }
 
+/// A place in the stream of audio to be heard.
+#[derive(Debug)]
+struct Mark {
+    name: String,
+    /// [bytes in the channel's format]
+    position: u64,
+}
+
+/// Most marks that may wait: one for every 20 ms of the longest answer by default, with some to spare.
+const MARKS_MAX: usize = 10_000;
+
 /// The queue of one call's agent audio. Runs on the sidecar.
 pub(crate) struct AgentLine {
     feed: AgentFeed,
@@ -38,6 +50,11 @@ pub(crate) struct AgentLine {
     spans: VecDeque<Span>,
     /// Spans cut off by a flush that the channel thread has not acted on yet.
     flushing: Option<VecDeque<Span>>,
+    marks: VecDeque<Mark>,
+    /// Marks cut off by such a flush.
+    marks_flushing: Vec<Mark>,
+    /// Marks whose fate is known, and whether they were heard.
+    marks_settled: VecDeque<(String, bool)>,
 }
 
 impl AgentLine {
@@ -55,7 +72,20 @@ impl AgentLine {
             turns: 0,
             spans: VecDeque::new(),
             flushing: None,
+            marks: VecDeque::new(),
+            marks_flushing: Vec::new(),
+            marks_settled: VecDeque::new(),
         }
+    }
+
+    /// From here on audio comes in as `transcoder` takes it.
+    pub(crate) fn convert_with(&mut self, transcoder: Transcoder) {
+        self.transcoder = transcoder;
+    }
+
+    /// The provider's format.
+    pub(crate) fn from(&self) -> Format {
+        self.transcoder.from()
     }
 
     fn format(&self) -> Format {
@@ -95,6 +125,44 @@ impl AgentLine {
 
     /// The agent's turn is complete: lets out what the resampler holds.
     pub(crate) fn end_turn(&mut self) {
+        self.let_out();
+        self.turn_over = true;
+        self.overflown = false;
+    }
+
+    /// Puts a mark after everything queued; [`AgentLine::settled_mark`] tells what became of it. False if too many wait.
+    pub(crate) fn mark(&mut self, name: String) -> bool {
+        self.let_out();
+        let position = self.end();
+        let room = self.marks.len() < MARKS_MAX;
+        if room {
+            self.marks.push_back(Mark { name, position });
+        }
+        room
+    }
+
+    /// A mark that was reached, with true, or flushed, with false. Once each, in their order.
+    pub(crate) fn settled_mark(&mut self) -> Option<(String, bool)> {
+        let cursor = self.feed.cursor();
+        while self.marks.front().is_some_and(|mark| mark.position <= cursor) {
+            self.marks_settled.extend(self.marks.pop_front().map(|mark| (mark.name, true)));
+        }
+        self.marks_settled.pop_front()
+    }
+
+    /// Audio before the next mark, if there is one. [ms]
+    pub(crate) fn next_mark_ms(&self) -> Option<u64> {
+        let next = self.marks.front()?;
+        Some(self.format().ms_in_bytes(next.position.saturating_sub(self.feed.cursor())))
+    }
+
+    /// Audio that waits to be heard. [ms]
+    pub(crate) fn waiting_ms(&self) -> u64 {
+        self.format().ms_in_bytes(self.end().saturating_sub(self.feed.cursor()))
+    }
+
+    /// Lets out what the resampler holds.
+    fn let_out(&mut self) {
         self.converted.clear();
         self.transcoder.flush(&mut self.converted);
         self.queue.extend(&self.converted);
@@ -102,8 +170,6 @@ impl AgentLine {
         if let (Some(span), false) = (self.spans.back_mut(), self.converted.is_empty()) {
             span.end = end;
         }
-        self.turn_over = true;
-        self.overflown = false;
     }
 
     /// Moves as much as fits into the ring and forgets what was heard to its end. True if anything was moved.
@@ -116,7 +182,9 @@ impl AgentLine {
                 break;
             }
         }
-        if self.queue.is_empty() && self.turn_over {
+        // What goes up to a mark is heard to its last byte, though nobody knows if more will follow.
+        let marked = self.marks.back().is_some_and(|mark| mark.position == self.feed.written());
+        if self.queue.is_empty() && (self.turn_over || marked) {
             self.feed.end_turn();
         }
         let cursor = self.feed.cursor();
@@ -135,12 +203,15 @@ impl AgentLine {
         self.feed.flush();
         let cut_off = std::mem::take(&mut self.spans);
         self.flushing.get_or_insert_default().extend(cut_off);
+        self.marks_flushing.extend(self.marks.drain(..));
     }
 
     /// After a flush took effect: what the caller had heard of every item that was not over. Once a flush.
     pub(crate) fn heard(&mut self) -> Option<Vec<Heard>> {
         let cut = self.feed.cut()?;
         let spans = self.flushing.take()?;
+        let fates = self.marks_flushing.drain(..).map(|mark| (mark.name, mark.position <= cut));
+        self.marks_settled.extend(fates);
         let ms = |bytes| self.format().ms_in_bytes(bytes);
         let heard = |span: Span| Heard {
             heard_ms: ms(cut.clamp(span.start, span.end) - span.start),
@@ -264,6 +335,71 @@ mod tests {
         bench.line.flush();
         bench.hear(20);
         assert_eq!(bench.line.heard(), Some(vec![]));
+    }
+
+    #[test]
+    fn a_mark_is_reached_when_all_before_it_was_heard_to_the_last_byte() {
+        let mut bench = Bench::new(Format::ALAW, Format::ALAW);
+        bench.line.mark("at once".to_owned());
+        assert_eq!(bench.line.settled_mark(), Some(("at once".to_owned(), true)));
+        // Five frames, and half a one that nothing follows.
+        bench.line.push(&"a".into(), &[1; 8 * 110]);
+        bench.line.mark("m".to_owned());
+        assert_eq!(bench.line.next_mark_ms(), Some(110));
+        assert_eq!(bench.hear(100), 100);
+        assert_eq!((bench.line.settled_mark(), bench.line.next_mark_ms()), (None, Some(10)));
+        assert_eq!(bench.hear(40), 20);
+        assert_eq!(bench.line.settled_mark(), Some(("m".to_owned(), true)));
+        assert_eq!(bench.line.settled_mark(), None);
+        assert_eq!((bench.playout.underruns(), bench.line.turns()), (0, 1), "a mark is not the end of a turn");
+        bench.line.push(&"a".into(), &[1; 8 * 100]);
+        bench.hear(200);
+        assert_eq!(bench.line.turns(), 1);
+    }
+
+    #[test]
+    fn marks_lie_where_they_were_put_whatever_the_rates() {
+        let mut bench = Bench::new(Format::slin(24000), Format::slin(8000));
+        for name in ["a", "b"] {
+            bench.line.push(&"item".into(), &vec![0; 48 * 130]);
+            bench.line.mark(name.to_owned());
+        }
+        bench.line.pump();
+        assert_eq!(bench.line.waiting_ms(), 260);
+        bench.hear(140);
+        assert_eq!(bench.line.settled_mark(), Some(("a".to_owned(), true)));
+        assert_eq!(bench.line.settled_mark(), None);
+        bench.hear(140);
+        assert_eq!(bench.line.settled_mark(), Some(("b".to_owned(), true)));
+    }
+
+    #[test]
+    fn a_flush_gives_back_every_mark_and_tells_which_were_heard() {
+        let mut bench = Bench::new(Format::ALAW, Format::ALAW);
+        for name in ["heard", "cut", "never begun"] {
+            bench.line.push(&"a".into(), &[1; 8 * 200]);
+            bench.line.mark(name.to_owned());
+        }
+        bench.hear(300);
+        bench.line.flush();
+        bench.line.push(&"b".into(), &[1; 8 * 100]);
+        bench.line.mark("next".to_owned());
+        assert_eq!(bench.line.settled_mark(), None, "nobody knows yet where the flush will cut");
+        bench.hear(20);
+        bench.line.heard().expect("the flush took effect");
+        let settled: Vec<_> = std::iter::from_fn(|| bench.line.settled_mark()).collect();
+        let expected = [("heard", true), ("cut", false), ("never begun", false)];
+        assert_eq!(settled, expected.map(|(name, heard)| (name.to_owned(), heard)));
+        bench.hear(200);
+        assert_eq!(bench.line.settled_mark(), Some(("next".to_owned(), true)));
+    }
+
+    #[test]
+    fn endless_marks_are_refused() {
+        let mut bench = Bench::new(Format::ALAW, Format::ALAW);
+        bench.line.push(&"a".into(), &[1; 160]);
+        assert!((0..MARKS_MAX).all(|_| bench.line.mark("m".to_owned())));
+        assert!(!bench.line.mark("m".to_owned()));
     }
 
     #[test]

@@ -5,9 +5,11 @@ mod timing;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use ai_dialect::{Dialect, FaultKind, Message, Noticed, Output, Speaker};
+use ai_dialect::{Dialect, Fault, FaultKind, Message, Noticed, Output, Speaker};
+use ai_media::Format;
 use ai_media::ring::AgentFeed;
 use ai_media::transcode::Transcoder;
+use native_tls::TlsConnector;
 use tokio::time::{Instant, sleep_until, timeout_at};
 use tokio_tungstenite::tungstenite;
 use tracing::{debug, info, warn};
@@ -17,9 +19,10 @@ use crate::agent_line::AgentLine;
 use crate::link::{CallerEvent, Command, TaskEnd};
 use crate::outcome::one_line;
 use crate::settings::{BargeInMode, Profile};
+use crate::runtime::transcoder;
 use crate::stats::{millis, record};
 use crate::transport::Transport;
-use crate::{Outcome, Status, TRANSCRIPT, tools};
+use crate::{Outcome, Status, TRANSCRIPT, http, tools};
 
 /// Most caller audio given to the dialect in one piece. [ms]
 const CALLER_CHUNK_MS: u64 = 100;
@@ -53,16 +56,17 @@ pub(crate) struct Call {
 }
 
 impl Call {
-    /// A call whose channel end is waiting. `caller` and `agent` convert between the channel's format and the dialect's.
+    /// A call whose channel end is waiting and reads and writes `channel`.
     pub(crate) fn new(
         end: TaskEnd,
         profile: Arc<Profile>,
         dialect: Box<dyn Dialect>,
-        caller: Transcoder,
-        agent: Transcoder,
+        channel: Format,
         feed: AgentFeed,
         barge_in: BargeInMode,
     ) -> Self {
+        let caller = transcoder(channel, dialect.caller_format());
+        let agent = transcoder(dialect.agent_format(), channel);
         let timing = Timing::new(&profile, end.shared().info.started.into());
         let line = AgentLine::new(feed, agent, profile.playout_max);
         Self {
@@ -87,8 +91,7 @@ impl Call {
 
     /// Holds the conversation and tells the channel thread how it ended. `over` is called as soon as it is.
     pub(crate) async fn run(mut self, over: impl FnOnce()) {
-        let handshake = self.dialect.handshake();
-        let connecting = timeout_at(self.timing.ready_by(), Transport::connect(&handshake, self.profile.tls.clone()));
+        let connecting = timeout_at(self.timing.ready_by(), connect(&mut *self.dialect, self.profile.tls.clone()));
         let connected = tokio::select! {
             biased;
             () = self.end.gone() => return over(),
@@ -107,19 +110,25 @@ impl Call {
         let (outcome, transport) = outcome;
         self.end.command(Command::End(outcome));
         over();
-        transport.close().await;
+        self.dialect.handle_end();
+        let last = std::iter::from_fn(|| self.dialect.poll_output()).filter_map(|output| match output {
+            Output::Send(text) => Some(text),
+            _ => None,
+        });
+        transport.close(last.collect()).await;
     }
 
     async fn converse(&mut self, transport: &mut Transport) -> Outcome {
         let timer = sleep_until(self.timing.ready_by());
         tokio::pin!(timer);
-        self.dialect.handle_open();
+        self.dialect.handle_open(Instant::now().into());
         loop {
             let now = Instant::now();
             if let Err(outcome) = self.drive(transport, now) {
                 return outcome;
             }
             let wake_at = self.timing.next(transport.next_timeout());
+            let wake_at = self.dialect.next_timeout().map_or(wake_at, |due| wake_at.min(due.into()));
             if now >= wake_at {
                 // Not left to the timer: it is asked last, and a server that never stops sending would hold it off.
                 if let Err(outcome) = self.handle_timeout(transport, now) {
@@ -189,6 +198,12 @@ impl Call {
         if !self.ready && now >= self.timing.ready_by() {
             return Err(self.not_ready());
         }
+        if self.dialect.next_timeout().is_some_and(|due| now >= due.into()) {
+            self.dialect.handle_timeout(now.into());
+        }
+        if self.timing.turn_over(now, self.line.waiting_ms()) {
+            self.line.end_turn();
+        }
         if self.timing.digits_due(now) {
             let digits = std::mem::take(&mut self.digits);
             debug!("AI {}: digits {digits} go to the agent", self.id());
@@ -235,6 +250,11 @@ impl Call {
             // A turn may start between two frames; playout does not look by itself before the next one.
             self.end.ring();
         }
+        while let Some((name, heard)) = self.line.settled_mark() {
+            self.dialect.handle_mark(&name, heard);
+            self.act(transport, now)?;
+        }
+        self.timing.mark(now, self.line.next_mark_ms());
         let stats = &self.end.shared().info.stats;
         let dropped = self.caller.from().ms_in_bytes(self.end.caller.dropped());
         stats.dropped_ms.store(dropped + transport.audio_dropped_ms(), Ordering::Relaxed);
@@ -258,6 +278,10 @@ impl Call {
     fn handle_event(&mut self, event: CallerEvent, now: Instant) {
         let stats = &self.end.shared().info.stats;
         match event {
+            CallerEvent::Digit(digit) if self.ready && self.dialect.takes_single_digits() => {
+                self.timing.word(now);
+                self.dialect.handle_digits(digit.encode_utf8(&mut [0; 4]));
+            }
             CallerEvent::Digit(digit) if self.digits.len() < DIGITS_MAX => {
                 self.digits.push(digit);
                 self.timing.digit(now);
@@ -318,19 +342,21 @@ impl Call {
         while let Some(output) = self.dialect.poll_output() {
             match output {
                 Output::Send(text) => transport.send(text),
-                Output::SendAudio { text, audio_bytes } => {
-                    transport.send_audio(text, self.caller.to().ms_in_bytes(audio_bytes as u64));
+                Output::SendAudio { message, audio_bytes } => {
+                    transport.send_audio(message, self.caller.to().ms_in_bytes(audio_bytes as u64));
                 }
                 Output::Ready => self.handle_ready(now),
                 Output::AgentAudio { item, audio } => self.handle_agent_audio(&item, &audio, now),
                 Output::AgentAudioDone => self.line.end_turn(),
+                Output::Mark { name } => self.handle_mark(name),
+                Output::Flush => self.handle_flush(now),
                 Output::CallerSpeechStarted => self.handle_speech_started(now),
                 Output::CallerSpeechStopped { at_ms } => self.timing.speech_stopped(now, at_ms),
                 Output::Transcript { speaker, text, complete } => self.handle_transcript(speaker, &text, complete, now),
                 Output::ToolCall { call_id, name, arguments } => {
                     self.handle_tool_call(&call_id, &name, &arguments, now)
                 }
-                Output::Fault(fault) => self.handle_fault(fault.kind, &fault.message)?,
+                Output::Fault(fault) => self.handle_fault(&fault)?,
                 Output::Unrecognised(what) => self.handle_unrecognised(&what),
             }
         }
@@ -339,6 +365,7 @@ impl Call {
 
     fn handle_ready(&mut self, now: Instant) {
         self.ready = true;
+        self.settle_formats();
         let took = self.timing.ready(now);
         self.end.shared().info.stats.connect.set(took);
         info!(
@@ -350,6 +377,23 @@ impl Call {
             self.caller.to()
         );
         self.end.command(Command::Connected);
+    }
+
+    /// Converts between the formats the dialect has agreed on with the provider.
+    fn settle_formats(&mut self) {
+        let (channel, caller, agent) = (self.caller.from(), self.dialect.caller_format(), self.dialect.agent_format());
+        if caller != self.caller.to() {
+            self.caller = transcoder(channel, caller);
+        }
+        if agent != self.line.from() {
+            self.line.convert_with(transcoder(agent, channel));
+        }
+    }
+
+    fn handle_mark(&mut self, name: String) {
+        if !self.line.mark(name) && self.may_complain() {
+            warn!("AI {}: the AI server sets more marks than can wait; one is forgotten", self.id());
+        }
     }
 
     fn handle_agent_audio(&mut self, item: &Arc<str>, audio: &[u8], now: Instant) {
@@ -365,6 +409,18 @@ impl Call {
                 );
             }
         }
+        if !self.dialect.tells_turn_end() {
+            self.timing.agent_audio(now, self.line.waiting_ms());
+        }
+    }
+
+    fn handle_flush(&mut self, now: Instant) {
+        let audible = self.timing.agent_audible() || !self.line.drained();
+        self.timing.flushed(now);
+        if audible {
+            info!("AI {}: the server silences the agent", self.id());
+        }
+        self.interrupt(audible, Noticed::ByProvider);
     }
 
     fn handle_speech_started(&mut self, now: Instant) {
@@ -417,20 +473,14 @@ impl Call {
         }
     }
 
-    fn handle_fault(&mut self, kind: FaultKind, message: &str) -> Result<(), Outcome> {
-        let status = match kind {
-            FaultKind::Transient => {
-                if self.may_complain() {
-                    warn!("AI {}: the AI server reports: {}", self.id(), one_line(message));
-                }
-                return Ok(());
-            }
-            FaultKind::Authentication => Status::AuthFail,
-            FaultKind::Expired => Status::Lost,
-            _ if self.ready => Status::Error,
-            _ => Status::ConnFail,
-        };
-        Err(Outcome::new(status, format!("the AI server reports: {message}")))
+    fn handle_fault(&mut self, fault: &Fault) -> Result<(), Outcome> {
+        if fault.kind != FaultKind::Transient {
+            return Err(fatal(fault, self.ready));
+        }
+        if self.may_complain() {
+            warn!("AI {}: the AI server reports: {}", self.id(), one_line(&fault.message));
+        }
+        Ok(())
     }
 
     fn handle_unrecognised(&mut self, what: &str) {
@@ -452,4 +502,29 @@ impl Call {
     fn id(&self) -> &str {
         &self.end.shared().info.id
     }
+}
+
+/// Opens the WebSocket, after what the provider wants before.
+async fn connect(dialect: &mut dyn Dialect, tls: Option<TlsConnector>) -> Result<Transport, Outcome> {
+    if let Some(request) = dialect.request_first() {
+        let (status, body) = http::fetch(&request, tls.clone()).await?;
+        dialect.handle_response(status, &body);
+        while let Some(output) = dialect.poll_output() {
+            if let Output::Fault(fault) = output {
+                return Err(fatal(&fault, false));
+            }
+        }
+    }
+    Transport::connect(&dialect.handshake(), tls).await
+}
+
+/// How a call ends by `fault`, which is none that it could survive.
+fn fatal(fault: &Fault, ready: bool) -> Outcome {
+    let status = match fault.kind {
+        FaultKind::Authentication => Status::AuthFail,
+        FaultKind::Expired => Status::Lost,
+        _ if ready => Status::Error,
+        _ => Status::ConnFail,
+    };
+    Outcome::new(status, format!("the AI server reports: {}", fault.message))
 }

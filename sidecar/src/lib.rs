@@ -14,6 +14,7 @@
 
 mod agent_line;
 mod call;
+mod http;
 pub mod link;
 pub mod options;
 mod outcome;

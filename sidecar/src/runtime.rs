@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use ai_dialect::Dialect;
+use ai_dialect::{Dialect, Session};
 use ai_media::barge_in::LocalVad;
 use ai_media::transcode::Transcoder;
 use ai_media::{Encoding, Format};
@@ -63,7 +63,8 @@ impl CallPlan {
         if let Some(idle_timeout) = options.idle_timeout {
             Arc::make_mut(&mut profile).idle_timeout = idle_timeout;
         }
-        let dialect = ai_dialect::create(&profile.dialect, profile.session(options), phone)?;
+        let session = Session { call_id: call_id(), ..profile.session(options) };
+        let dialect = ai_dialect::provider(&profile.dialect)?.create(session, phone);
         let barge_in = options.barge_in.unwrap_or(profile.barge_in);
         Some(Self { profile, dialect, phone, barge_in })
     }
@@ -136,9 +137,7 @@ impl Sidecar {
         };
         let (mut channel_end, task_end, feed) = link(info, doorbell, format, plan.profile.playout_target);
         let shared = task_end.shared().clone();
-        let caller = transcoder(format, plan.dialect.caller_format());
-        let agent = transcoder(plan.dialect.agent_format(), format);
-        let call = Call::new(task_end, plan.profile, plan.dialect, caller, agent, feed, plan.barge_in);
+        let call = Call::new(task_end, plan.profile, plan.dialect, format, feed, plan.barge_in);
         let task = self.handle.spawn(async move {
             let listing = seat.list(shared);
             call.run(move || drop(listing)).await;
@@ -184,7 +183,15 @@ impl Sidecar {
     }
 }
 
-fn transcoder(from: Format, to: Format) -> Transcoder {
+/// 32 hexadecimal digits that no other call has: the time, and a count for calls of one moment.
+fn call_id() -> String {
+    static CALLS: AtomicU64 = AtomicU64::new(0);
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_nanos() as u64);
+    format!("{since:016x}{:016x}", CALLS.fetch_add(1, Ordering::Relaxed))
+}
+
+/// A converter between two formats that really occur.
+pub(crate) fn transcoder(from: Format, to: Format) -> Transcoder {
     match Transcoder::new(from, to) {
         Ok(transcoder) => transcoder,
         Err(error) => unreachable!("rates of the channel and of the dialect are not zero: {error}"),

@@ -6,7 +6,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use ai_dialect::{Handshake, Secret};
+use ai_dialect::{Handshake, Payload, Secret};
 use futures_util::{Sink, Stream};
 use native_tls::TlsConnector;
 use socket2::SockRef;
@@ -65,24 +65,18 @@ impl Transport {
     /// # Errors
     /// An [`Outcome`] for the dialplan.
     pub(crate) async fn connect(handshake: &Handshake, tls: Option<TlsConnector>) -> Result<Self, Outcome> {
-        let failed = |reason: String| Outcome::new(Status::ConnFail, reason);
-        let mut request = handshake.url.as_str().into_client_request().map_err(|error| failed(describe(&error)))?;
+        let mut request =
+            handshake.url.as_str().into_client_request().map_err(|error| unreachable_host(&describe(&error)))?;
         for (name, value) in &handshake.headers {
             let header = HeaderName::try_from(name).ok().zip(HeaderValue::try_from(value.reveal()).ok());
             let (header, value) =
-                header.ok_or_else(|| failed(format!("header '{name}' has characters no header may have")))?;
+                header.ok_or_else(|| unreachable_host(&format!("header '{name}' has characters no header may have")))?;
             request.headers_mut().append(header, value);
         }
         let uri = request.uri();
         let host = uri.host().unwrap_or_default().trim_matches(['[', ']']).to_owned();
         let port = uri.port_u16().unwrap_or(if uri.scheme_str() == Some("wss") { 443 } else { 80 });
-        let stream = TcpStream::connect((host.as_str(), port))
-            .await
-            .map_err(|error| failed(format!("cannot reach {host}:{port}: {error}")))?;
-        stream
-            .set_nodelay(true)
-            .and_then(|()| SockRef::from(&stream).set_tcp_notsent_lowat(UNSENT_MAX))
-            .map_err(|error| failed(format!("cannot set up the connection: {error}")))?;
+        let stream = dial(&host, port).await?;
         let config = WebSocketConfig::default()
             .read_buffer_size(16 << 10)
             .write_buffer_size(0)
@@ -113,7 +107,7 @@ impl Transport {
     }
 
     /// Queues `audio_ms` of caller audio. When the socket does not keep up, the oldest audio is dropped and counted.
-    pub(crate) fn send_audio(&mut self, text: String, audio_ms: u64) {
+    pub(crate) fn send_audio(&mut self, message: Payload, audio_ms: u64) {
         while self.audio_queued_ms + audio_ms > AUDIO_QUEUE_MS
             && let Some(oldest) = self.queue.iter().position(|outgoing| outgoing.audio_ms > 0)
             && let Some(dropped) = self.queue.remove(oldest)
@@ -121,7 +115,11 @@ impl Transport {
             self.audio_queued_ms -= dropped.audio_ms;
             self.audio_dropped_ms += dropped.audio_ms;
         }
-        self.queue.push_back(Outgoing { message: Message::text(text), audio_ms });
+        let message = match message {
+            Payload::Text(text) => Message::text(text),
+            Payload::Binary(bytes) => Message::binary(bytes),
+        };
+        self.queue.push_back(Outgoing { message, audio_ms });
         self.audio_queued_ms += audio_ms;
     }
 
@@ -210,10 +208,13 @@ impl Transport {
         Poll::Ready(Ok(()))
     }
 
-    /// Says goodbye; a peer that does not answer in time is left.
-    pub(crate) async fn close(mut self) {
-        self.queue.clear();
+    /// Says goodbye, with `last` before; a peer that does not answer in time is left.
+    pub(crate) async fn close(mut self, last: Vec<String>) {
+        self.queue.retain(|outgoing| outgoing.audio_ms == 0);
+        last.into_iter().for_each(|text| self.send(text));
         let _ = tokio::time::timeout(CLOSE_TIMEOUT, async {
+            // What the peer does not take any more it does not need.
+            let _ = poll_fn(|context| self.poll_send(context)).await;
             let frame = tungstenite::protocol::CloseFrame { code: CloseCode::Normal, reason: "".into() };
             if self.socket.close(Some(frame)).await.is_ok() {
                 while let Some(Ok(_)) = poll_fn(|context| Pin::new(&mut self.socket).poll_next(context)).await {}
@@ -221,6 +222,26 @@ impl Transport {
         })
         .await;
     }
+}
+
+/// A TCP connection to `host`, fit for speech.
+///
+/// # Errors
+/// An [`Outcome`] for the dialplan.
+pub(crate) async fn dial(host: &str, port: u16) -> Result<TcpStream, Outcome> {
+    let stream = TcpStream::connect((host, port))
+        .await
+        .map_err(|error| unreachable_host(&format!("cannot reach {host}:{port}: {error}")))?;
+    stream
+        .set_nodelay(true)
+        .and_then(|()| SockRef::from(&stream).set_tcp_notsent_lowat(UNSENT_MAX))
+        .map_err(|error| unreachable_host(&format!("cannot set up the connection: {error}")))?;
+    Ok(stream)
+}
+
+/// The provider cannot be reached, for this reason.
+pub(crate) fn unreachable_host(reason: &str) -> Outcome {
+    Outcome::new(Status::ConnFail, reason)
 }
 
 /// Why the WebSocket was not opened.
@@ -240,9 +261,9 @@ fn refusal(error: &tungstenite::Error) -> Outcome {
 }
 
 /// An error's own words and those of its causes, without anything of the request.
-fn describe(error: &tungstenite::Error) -> String {
+pub(crate) fn describe(error: &(dyn std::error::Error + 'static)) -> String {
     let mut text = error.to_string();
-    let mut cause = std::error::Error::source(error);
+    let mut cause = error.source();
     while let Some(error) = cause {
         let words = error.to_string();
         if !text.contains(&words) {

@@ -11,6 +11,13 @@ const DIGIT_PAUSE: Duration = Duration::from_millis(1000);
 /// The agent's last sentence may take this long before the call ends regardless.
 pub(super) const ENDING_MAX: Duration = Duration::from_secs(30);
 
+/// A turn whose end nobody tells is over when no audio has come for this long,
+const TURN_GAP: Duration = Duration::from_millis(200);
+/// and no more than this of it is left to be heard: enough that what the resampler holds follows without a seam. [ms]
+const TURN_TAIL_MS: u64 = 60;
+/// Shortest time between two looks at where playout has got to.
+const LOOK_PAUSE: Duration = Duration::from_millis(10);
+
 /// What the agent's voice on the line makes known.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Audible {
@@ -39,6 +46,8 @@ pub(super) struct Timing {
     barge_in: Option<Instant>,
     digits_at: Option<Instant>,
     ending_at: Option<Instant>,
+    turn_end_at: Option<Instant>,
+    mark_at: Option<Instant>,
 }
 
 impl Timing {
@@ -58,6 +67,8 @@ impl Timing {
             barge_in: None,
             digits_at: None,
             ending_at: None,
+            turn_end_at: None,
+            mark_at: None,
         }
     }
 
@@ -66,7 +77,8 @@ impl Timing {
         let ready_by = Some(self.ready_by).filter(|_| self.ready_at.is_none());
         // Digits pressed before the AI is ready wait for that, however long ago their pause was over.
         let digits_at = self.digits_at.filter(|_| self.ready_at.is_some());
-        [ready_by, self.idle_at(), digits_at, self.ending_at].into_iter().flatten().fold(other, Instant::min)
+        let all = [ready_by, self.idle_at(), digits_at, self.ending_at, self.turn_end_at, self.mark_at];
+        all.into_iter().flatten().fold(other, Instant::min)
     }
 
     pub(super) fn ready_by(&self) -> Instant {
@@ -102,6 +114,36 @@ impl Timing {
     /// Playback is held since `at`: if the agent's voice is on the line, how long it takes to fall silent counts from there.
     pub(super) fn held(&mut self, at: Instant) {
         self.barge_in = Some(at).filter(|_| self.agent_audible);
+    }
+
+    /// The provider silences the agent: if its voice is on the line, how long that takes counts from the first notice.
+    pub(super) fn flushed(&mut self, now: Instant) {
+        if self.agent_audible {
+            self.barge_in.get_or_insert(now);
+        }
+        self.turn_end_at = None;
+    }
+
+    /// Audio came of a turn whose end nobody will tell; `waiting_ms` are now to be heard.
+    pub(super) fn agent_audio(&mut self, now: Instant, waiting_ms: u64) {
+        self.turn_end_at = Some(now + TURN_GAP.max(Duration::from_millis(waiting_ms.saturating_sub(TURN_TAIL_MS))));
+    }
+
+    /// True once when that turn is over. Looks again later while more than its tail is left.
+    pub(super) fn turn_over(&mut self, now: Instant, waiting_ms: u64) -> bool {
+        if self.turn_end_at.take_if(|due| now >= *due).is_none() {
+            return false;
+        }
+        let left = waiting_ms.saturating_sub(TURN_TAIL_MS);
+        if left > 0 {
+            self.turn_end_at = Some(now + LOOK_PAUSE.max(Duration::from_millis(left)));
+        }
+        left == 0
+    }
+
+    /// The next mark is reached in `in_ms` at the earliest; `None`: there is none.
+    pub(super) fn mark(&mut self, now: Instant, in_ms: Option<u64>) {
+        self.mark_at = in_ms.map(|ms| now + LOOK_PAUSE.max(Duration::from_millis(ms)));
     }
 
     pub(super) fn speech_stopped(&mut self, now: Instant, at_ms: Option<u64>) {
@@ -234,6 +276,34 @@ mod tests {
         assert!(!timing.idle_due(start + ms(20_000)));
         timing.silent(start + ms(20_000));
         assert!(!timing.idle_due(start + ms(21_999)) && timing.idle_due(start + ms(22_000)));
+    }
+
+    #[test]
+    fn a_turn_ends_by_itself_when_nothing_came_and_its_tail_is_left() {
+        let (mut timing, start) = timing(0);
+        timing.agent_audio(start, 1000);
+        timing.agent_audio(start + ms(10), 1500);
+        assert!(!timing.turn_over(start + ms(1449), 61));
+        // Playback was held meanwhile.
+        assert!(!timing.turn_over(start + ms(1450), 300));
+        assert!(!timing.turn_over(start + ms(1689), 60) && timing.turn_over(start + ms(1690), 60));
+        assert!(!timing.turn_over(start + ms(9000), 0), "once");
+        // Sent no faster than it is heard: little waits, but more may come.
+        timing.agent_audio(start, 20);
+        assert!(!timing.turn_over(start + ms(199), 0) && timing.turn_over(start + ms(200), 0));
+    }
+
+    #[test]
+    fn a_mark_is_looked_at_when_it_can_be_reached_and_never_in_a_hurry() {
+        let (mut timing, start) = timing(0);
+        let far = start + ms(60_000);
+        timing.ready(start);
+        timing.mark(start, Some(300));
+        assert_eq!(timing.next(far), start + ms(300));
+        timing.mark(start + ms(300), Some(2));
+        assert_eq!(timing.next(far), start + ms(310));
+        timing.mark(start, None);
+        assert_eq!(timing.next(far), far);
     }
 
     #[test]

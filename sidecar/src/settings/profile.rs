@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
-use ai_dialect::{ApiVersion, AudioChoice, Secret, Session, TurnDetection};
+use ai_dialect::{ApiVersion, AudioChoice, Provider, Secret, Session, TurnDetection};
 use ai_media::barge_in::LocalVad;
 use native_tls::{Certificate, TlsConnector};
 
@@ -18,7 +18,7 @@ use crate::tools;
 pub struct Profile {
     /// Name of the section.
     pub name: String,
-    /// Name of the dialect, one of [`ai_dialect::NAMES`].
+    /// Name of the dialect, one of [`ai_dialect::PROVIDERS`].
     pub dialect: String,
     /// What the provider is told, before the call's own options.
     pub session: Session,
@@ -84,12 +84,18 @@ const INSTRUCTIONS_MAX: u64 = 256 * 1024;
 pub(super) const KEYS: &[Key<Profile>] = &[
     ("type", |_, value| word(value, &[("agent", ())])),
     ("dialect", |profile, value| {
-        let known: Vec<_> = ai_dialect::NAMES.iter().map(|name| (*name, *name)).collect();
+        let known: Vec<_> = ai_dialect::PROVIDERS.iter().map(|provider| (provider.name, provider.name)).collect();
         set(&mut profile.dialect, word(value, &known).map(str::to_owned))
     }),
     ("url", |profile, value| set(&mut profile.session.url, url(value))),
     ("model", |profile, value| text(&mut profile.session.model, value)),
     ("api_key", |profile, value| set(&mut profile.session.api_key, Ok(Secret::new(value)))),
+    ("agent_id", |profile, value| text(&mut profile.session.agent_id, value)),
+    ("account_sid", |profile, value| text(&mut profile.session.account_sid, value)),
+    ("think_provider", |profile, value| text(&mut profile.session.think_provider, value)),
+    ("provider_settings", |profile, value| {
+        set(&mut profile.session.provider_settings, json_object(value))
+    }),
     ("api_version", |profile, value| {
         set(&mut profile.session.api_version, word(value, &[("ga", ApiVersion::Ga), ("beta", ApiVersion::Beta)]))
     }),
@@ -160,9 +166,15 @@ impl Profile {
         let before = errors.len();
         let mut profile = Self::with_defaults(&section.name);
         keys::apply(section, KEYS, &mut profile, errors);
-        for check in [Self::check_required, Self::check_audio] {
-            if let Err((key, problem)) = check(&profile) {
-                errors.push(at(section, key, problem));
+        if let Some(provider) = ai_dialect::provider(&profile.dialect) {
+            profile.check_keys(provider, section, errors);
+            for check in [Self::check_required, Self::check_audio] {
+                if let Err((key, problem)) = check(&profile, provider, section) {
+                    errors.push(at(section, key, problem));
+                }
+            }
+            if !provider.local_barge_in && !has(section, "barge_in") {
+                profile.barge_in = BargeInMode::Server;
             }
         }
         for load in [Self::load_instructions, Self::load_tls] {
@@ -225,27 +237,44 @@ impl Profile {
         session.headers.retain(|(name, _)| !overridden(name));
         let extra = options.headers.iter().map(|(name, value)| (name.clone(), Secret::new(value)));
         session.headers.extend(extra);
-        let variables: Vec<_> = self.variables.iter().chain(&options.variables).collect();
-        session.instructions = fill_in(&session.instructions, &variables);
-        session.greeting = fill_in(&session.greeting, &variables);
+        session.variables = self.variables.iter().chain(&options.variables).cloned().collect();
+        session.instructions = fill_in(&session.instructions, &session.variables);
+        session.greeting = fill_in(&session.greeting, &session.variables);
         session.tools = tools::declared(self);
         session.interrupt_response &= options.barge_in.unwrap_or(self.barge_in).by_server();
         session
     }
 
-    fn check_required(&self) -> Result<(), (&'static str, String)> {
+    /// Every key that only some dialects know must be one of this dialect's.
+    fn check_keys(&self, provider: &Provider, section: &RawSection, errors: &mut Vec<SettingsError>) {
+        let knows = |provider: &Provider, key: &str| provider.settings.contains(&key);
+        for entry in section.entries.iter().filter(|entry| !entry.value.is_empty()) {
+            let key = if entry.key == "instructions_file" { "instructions" } else { entry.key.as_str() };
+            let for_others: Vec<_> =
+                ai_dialect::PROVIDERS.iter().filter(|other| knows(other, key)).map(|other| other.name).collect();
+            if !for_others.is_empty() && !knows(provider, key) {
+                let (key, dialect, others) = (&entry.key, &self.dialect, for_others.join(", "));
+                let problem = format!("{key}: dialect {dialect} has no such key; it is for {others}");
+                errors.push(keys::error(entry, &self.name, problem));
+            }
+        }
+    }
+
+    fn check_required(&self, provider: &Provider, section: &RawSection) -> Result<(), (&'static str, String)> {
         if self.session.url.is_empty() {
             return Err(("url", "url: missing; give the provider's ws:// or wss:// address".to_owned()));
         }
-        Ok(())
+        match provider.required.iter().find(|(key, _)| !has(section, key)) {
+            Some((key, what)) => Err((key, format!("{key}: missing; give {what}"))),
+            None => Ok(()),
+        }
     }
 
-    fn check_audio(&self) -> Result<(), (&'static str, String)> {
-        let choices = ai_dialect::audio_choices(&self.dialect);
-        if choices.contains(&self.session.audio) {
+    fn check_audio(&self, provider: &Provider, _: &RawSection) -> Result<(), (&'static str, String)> {
+        if provider.audio.contains(&self.session.audio) {
             return Ok(());
         }
-        let allowed: Vec<_> = choices.iter().map(|choice| choice.name()).collect();
+        let allowed: Vec<_> = provider.audio.iter().map(|choice| choice.name()).collect();
         let (audio, dialect) = (self.session.audio.name(), &self.dialect);
         Err(("audio", format!("audio: dialect {dialect} has no '{audio}'; it has {}", allowed.join(", "))))
     }
@@ -292,6 +321,11 @@ fn at(section: &RawSection, key: &str, problem: String) -> SettingsError {
     }
 }
 
+/// True if `section` sets `key`.
+fn has(section: &RawSection, key: &str) -> bool {
+    section.entries.iter().any(|entry| entry.key == key && !entry.value.is_empty())
+}
+
 fn whole(section: &RawSection, problem: String) -> SettingsError {
     let place = match section.entries.first() {
         Some(entry) => format!("{}:{}", entry.file, entry.line),
@@ -309,7 +343,7 @@ fn read_text(path: &Path) -> Result<String, String> {
 }
 
 /// Replaces every `{{name}}` by the last variable of that name; an unknown one becomes empty.
-fn fill_in(text: &str, variables: &[&(String, String)]) -> String {
+fn fill_in(text: &str, variables: &[(String, String)]) -> String {
     let mut filled = String::with_capacity(text.len());
     let mut rest = text;
     while let Some((before, after)) = rest.split_once("{{") {
@@ -343,6 +377,13 @@ fn url(value: &str) -> Result<String, String> {
     } else {
         Err("expected an address like wss://host/path or ws://host:port".to_owned())
     }
+}
+
+/// An object in JSON. Not repeated in the error: there may be a secret in it.
+fn json_object(value: &str) -> Result<serde_json::Map<String, serde_json::Value>, String> {
+    serde_json::from_str(value).map_err(|error| {
+        format!("expected a JSON object like {{\"a\": {{\"b\": 1}}}}; it is wrong at column {}", error.column())
+    })
 }
 
 fn millis(value: &str, least: u64, most: u64) -> Result<Duration, String> {

@@ -66,6 +66,43 @@ fn everything_wrong_is_told_at_once_with_its_line_and_what_is_allowed() {
 }
 
 #[test]
+fn a_key_of_another_dialect_is_an_error_that_names_its_own() {
+    let errors = parse("[p]\nurl = ws://bot\ndialect = twilio\nvoice = cedar\ninstructions_file = x\nvoice =\n")
+        .expect_err("twilio has neither");
+    assert!(errors[0].starts_with("ai_bridge.conf:4: [p] voice: dialect twilio has no such key; it is for openai, "));
+    assert!(errors[1].starts_with("ai_bridge.conf:5: [p] instructions_file: dialect twilio has no such key; "));
+    let errors = parse("[p]\nurl = ws://bot\nagent_id = a\n").expect_err("openai has no agents");
+    assert!(errors[0].starts_with("ai_bridge.conf:3: [p] agent_id: dialect openai has no such key; it is for "));
+}
+
+#[test]
+fn a_dialect_that_cannot_do_without_a_key_says_so() {
+    let errors = parse("[p]\nurl = wss://h\ndialect = elevenlabs\n").expect_err("no agent");
+    assert_eq!(errors, ["ai_bridge.conf:2: [p] agent_id: missing; give the id of the agent, agent_…"]);
+}
+
+#[test]
+fn settings_in_the_providers_words_are_a_json_object() {
+    let text = r#"[p]
+url = ws://h
+provider_settings = {"speed": 1.2, "secret": "hunter2"}"#;
+    let settings = parse(text).expect("valid");
+    assert_eq!(settings.profiles["p"].session.provider_settings["speed"], 1.2);
+    for wrong in ["[1]", "{\"secret\": \"hunter2\"", "hunter2"] {
+        let errors = parse(&format!("[p]\nurl = ws://h\nprovider_settings = {wrong}\n")).expect_err(wrong);
+        assert!(errors[0].contains("provider_settings: expected a JSON object") && !errors[0].contains("hunter2"));
+    }
+}
+
+#[test]
+fn loudness_interrupts_unless_the_dialect_had_better_not() {
+    let barge_in = |keys: &str| parse(&format!("[p]\nurl = ws://h\n{keys}")).expect("valid").profiles["p"].barge_in;
+    assert_eq!(barge_in("dialect = raw\n"), BargeInMode::Both);
+    assert_eq!(barge_in("dialect = twilio\n"), BargeInMode::Server);
+    assert_eq!(barge_in("dialect = twilio\nbarge_in = both\n"), BargeInMode::Both);
+}
+
+#[test]
 fn a_file_that_cannot_be_read_is_named() {
     let errors =
         parse(&format!("{PRACTICE}instructions_file = lost.md\ntls_ca_file = lost.pem\n")).expect_err("missing");
@@ -97,6 +134,7 @@ fn options_of_the_call_override_the_profile_and_variables_fill_the_texts() {
     assert_eq!(session.instructions, "Help Ann of gold.");
     assert_eq!((session.voice.as_str(), session.greeting.as_str()), ("cedar", "Hello Ann"));
     assert_eq!(session.headers.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>(), ["X-A", "X-B"]);
+    assert_eq!(session.variables.last(), Some(&("name".to_owned(), "Ann".to_owned())));
     assert!(session.tools.iter().any(|tool| tool.name == "hangup"));
     assert!(!session.tools.iter().any(|tool| tool.name == "transfer"));
 }

@@ -88,15 +88,15 @@ pub(crate) fn run() -> Result<Vec<Micro>> {
         ),
     ] {
         let mut dialect = OpenAi::new(session(format), Format::ALAW);
-        dialect.handle_open();
+        dialect.handle_open(Instant::now());
         dialect.handle_message(Message::Text(r#"{"type":"session.updated","session":{}}"#));
         while dialect.poll_output().is_some() {}
         add(
             append,
             time(|| {
                 dialect.handle_caller_audio(black_box(audio));
-                while let Some(Output::SendAudio { text, .. }) = dialect.poll_output() {
-                    black_box(&text);
+                while let Some(Output::SendAudio { message, .. }) = dialect.poll_output() {
+                    black_box(&message);
                 }
             }),
         );

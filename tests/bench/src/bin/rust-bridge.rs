@@ -11,7 +11,7 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use ai_dialect::{AudioChoice, Dialect, Message, Output, Session, TurnDetection};
+use ai_dialect::{AudioChoice, Dialect, Message, Output, Payload, Session, TurnDetection};
 use ai_media::Format;
 use ai_media::transcode::Transcoder;
 use anyhow::{Context, Result, bail};
@@ -88,7 +88,7 @@ async fn bridge(asterisk: TcpStream, url: String) -> Result<()> {
 
 impl Call {
     async fn open(url: String) -> Result<Self> {
-        let dialect = ai_dialect::create("openai", session(url), Format::ALAW).context("no dialect")?;
+        let dialect = ai_dialect::provider("openai").context("no dialect")?.create(session(url), Format::ALAW);
         let handshake = dialect.handshake();
         let address = handshake.url.split('/').nth(2).context("the URL has no host")?;
         let stream = TcpStream::connect(address).await?;
@@ -105,7 +105,7 @@ impl Call {
             ready: false,
             converted: Vec::new(),
         };
-        call.dialect.handle_open();
+        call.dialect.handle_open(Instant::now().into());
         call.act().await?;
         Ok(call)
     }
@@ -137,7 +137,9 @@ impl Call {
     async fn act(&mut self) -> Result<()> {
         while let Some(output) = self.dialect.poll_output() {
             match output {
-                Output::Send(text) | Output::SendAudio { text, .. } => self.ai.send(WsMessage::text(text)).await?,
+                Output::Send(text) | Output::SendAudio { message: Payload::Text(text), .. } => {
+                    self.ai.send(WsMessage::text(text)).await?;
+                }
                 Output::Ready => self.ready = true,
                 Output::AgentAudio { audio, .. } => self.queue_audio(&audio),
                 Output::CallerSpeechStarted => self.queue.clear(),

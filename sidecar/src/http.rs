@@ -1,0 +1,132 @@
+//! The one HTTP request some providers want before their WebSocket. Runs on the call's task.
+
+use ai_dialect::HttpRequest;
+use http_body_util::{BodyExt, Empty, Limited};
+use hyper::body::Bytes;
+use hyper::header::{HOST, USER_AGENT};
+use hyper::{Request, Uri, client};
+use hyper_util::rt::TokioIo;
+use native_tls::TlsConnector;
+use tokio::io::{AsyncRead, AsyncWrite};
+
+use crate::Outcome;
+use crate::transport::{describe, dial, unreachable_host};
+
+/// Largest answer that is taken. [bytes]
+const BODY_MAX: usize = 64 << 10;
+
+/// Makes `request` and gives the answer's status and body. Time limits are the caller's.
+///
+/// # Errors
+/// An [`Outcome`] for the dialplan, without anything of the request that may be secret.
+pub(crate) async fn fetch(request: &HttpRequest, tls: Option<TlsConnector>) -> Result<(u16, Bytes), Outcome> {
+    let uri: Uri = request.url.parse().map_err(|_| unreachable_host("the HTTP address is not valid"))?;
+    let host = uri.host().unwrap_or_default().trim_matches(['[', ']']).to_owned();
+    let secure = uri.scheme_str() == Some("https");
+    let tcp = dial(&host, uri.port_u16().unwrap_or(if secure { 443 } else { 80 })).await?;
+    match tls.filter(|_| secure) {
+        None if secure => Err(unreachable_host("there is no TLS")),
+        None => exchange(request, &uri, tcp).await,
+        Some(tls) => {
+            let tls = tokio_native_tls::TlsConnector::from(tls);
+            let stream = tls.connect(&host, tcp).await.map_err(|error| unreachable_host(&describe(&error)))?;
+            exchange(request, &uri, stream).await
+        }
+    }
+}
+
+async fn exchange(
+    request: &HttpRequest,
+    uri: &Uri,
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+) -> Result<(u16, Bytes), Outcome> {
+    let failed = |error: &(dyn std::error::Error + 'static)| unreachable_host(&describe(error));
+    let mut outgoing = Request::builder()
+        .uri(uri.path_and_query().map_or("/", |path| path.as_str()))
+        .header(HOST, uri.authority().map_or("", |authority| authority.as_str()))
+        .header(USER_AGENT, concat!("res_ai_bridge/", env!("CARGO_PKG_VERSION")));
+    for (name, value) in &request.headers {
+        outgoing = outgoing.header(name, value.reveal());
+    }
+    let outgoing = outgoing
+        .body(Empty::<Bytes>::new())
+        .map_err(|_| unreachable_host("a header has characters no header may have"))?;
+    let (mut sender, connection) =
+        client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(|error| failed(&error))?;
+    let answering = async {
+        let answer = sender.send_request(outgoing).await.map_err(|error| failed(&error))?;
+        let status = answer.status().as_u16();
+        let body = Limited::new(answer.into_body(), BODY_MAX).collect().await;
+        let body = body.map_err(|error| failed(&*error))?;
+        Ok((status, body.to_bytes()))
+    };
+    tokio::pin!(connection, answering);
+    tokio::select! {
+        biased;
+        answer = &mut answering => answer,
+        // The connection ends when the request was answered, too: what came is then waiting.
+        ended = &mut connection => match ended {
+            Ok(()) => answering.await,
+            Err(error) => Err(failed(&error)),
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read, Write};
+    use std::net::TcpListener;
+    use std::time::Duration;
+
+    use ai_dialect::Secret;
+
+    use super::*;
+    use crate::Status;
+
+    /// A server that answers one request with `answer`, and the outcome of asking it.
+    fn ask(answer: &'static str) -> (Result<(u16, Bytes), Outcome>, String) {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port is free");
+        let url = format!("http://{}/v1/sign?a=b", listener.local_addr().expect("bound"));
+        let server = std::thread::spawn(move || {
+            let (mut stream, _) = listener.accept().expect("somebody connects");
+            let mut asked = Vec::new();
+            let mut chunk = [0; 1024];
+            while !asked.ends_with(b"\r\n\r\n") {
+                let count = stream.read(&mut chunk).expect("a request comes");
+                asked.extend_from_slice(&chunk[..count]);
+            }
+            stream.write_all(answer.as_bytes()).expect("it is taken");
+            String::from_utf8(asked).expect("text")
+        });
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+        let request = HttpRequest { url, headers: vec![("xi-api-key".into(), Secret::new("hunter2"))] };
+        let answer = runtime.block_on(async {
+            tokio::time::timeout(Duration::from_secs(5), fetch(&request, None)).await.expect("in time")
+        });
+        (answer, server.join().expect("served"))
+    }
+
+    #[test]
+    fn a_request_is_made_with_its_headers_and_the_answer_given() {
+        let (answer, asked) = ask("HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\n{}");
+        assert_eq!(answer, Ok((200, Bytes::from("{}"))));
+        assert!(asked.starts_with("GET /v1/sign?a=b HTTP/1.1\r\n"), "{asked}");
+        assert!(asked.contains("xi-api-key: hunter2\r\n") && asked.contains("host: 127.0.0.1:"), "{asked}");
+    }
+
+    #[test]
+    fn a_refusal_is_an_answer_and_nonsense_is_not() {
+        let (answer, _) = ask("HTTP/1.1 401 Unauthorized\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nno!\r\n0\r\n\r\n");
+        assert_eq!(answer, Ok((401, Bytes::from("no!"))));
+        let (answer, _) = ask("what?\r\n\r\n");
+        let outcome = answer.expect_err("that is not HTTP");
+        assert_eq!(outcome.status, Status::ConnFail);
+        assert!(!outcome.reason.contains("hunter2"), "{}", outcome.reason);
+    }
+
+    #[test]
+    fn an_endless_answer_is_refused() {
+        let (answer, _) = ask("HTTP/1.1 200 OK\r\nContent-Length: 99999999\r\n\r\n{}");
+        assert_eq!(answer.expect_err("too long").status, Status::ConnFail);
+    }
+}
