@@ -139,7 +139,7 @@ pub(crate) fn merge(base: &mut Value, over: &Map<String, Value>) {
 }
 
 /// The largest values of real events are sessions and items, which echo instructions and tools. [bytes]
-const MAX_VALUE_BYTES: usize = 1 << 20;
+pub(crate) const MAX_VALUE_BYTES: usize = 1 << 20;
 
 /// Ids of the server are about 30 bytes and names of tools at most 64; we keep some of both. [bytes]
 const MAX_NAME_BYTES: usize = 256;

@@ -21,6 +21,9 @@
 
 #![forbid(unsafe_code)]
 
+pub mod deepgram;
+pub mod elevenlabs;
+pub mod gemini;
 mod json;
 pub mod openai;
 pub mod raw;
@@ -36,7 +39,8 @@ use ai_media::Format;
 pub use session::{ApiVersion, AudioChoice, Secret, Session, Tool, TurnDetection};
 
 /// All dialects.
-pub static PROVIDERS: &[Provider] = &[openai::PROVIDER, twilio::PROVIDER, raw::PROVIDER];
+pub static PROVIDERS: &[Provider] =
+    &[openai::PROVIDER, twilio::PROVIDER, raw::PROVIDER, elevenlabs::PROVIDER, gemini::PROVIDER, deepgram::PROVIDER];
 
 /// What is known of a dialect before a conversation in it.
 #[derive(Debug, Clone, Copy)]
@@ -47,8 +51,8 @@ pub struct Provider {
     pub audio: &'static [AudioChoice],
     /// The fields of [`Session`] it makes use of, as far as not every dialect does.
     pub settings: &'static [&'static str],
-    /// The fields of [`Session`] it cannot do without, and what to put there.
-    pub required: &'static [(&'static str, &'static str)],
+    /// What is wrong with the settings for this dialect, if anything: the field, and what to do about it.
+    pub check: fn(&Session) -> Result<(), (&'static str, &'static str)>,
     /// Whether loudness on the line interrupts unless configured otherwise. It should not where an answer that was cut
     /// off here cannot be told from the next one, nor the provider be told of it.
     pub local_barge_in: bool,
@@ -231,7 +235,7 @@ pub enum Output {
         /// End of the speech, as time since the first byte of caller audio that was given. [ms] `None` if not told.
         at_ms: Option<u64>,
     },
-    /// Somebody said this.
+    /// Somebody said this. What the caller interrupted may be followed by what of it was said.
     Transcript {
         /// Who.
         speaker: Speaker,

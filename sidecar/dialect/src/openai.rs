@@ -60,7 +60,7 @@ pub(crate) const PROVIDER: Provider = Provider {
         "interrupt_response",
         "provider_settings",
     ],
-    required: &[],
+    check: |_| Ok(()),
     local_barge_in: true,
     create: |session, phone| Box::new(OpenAi::new(session, phone)),
 };

@@ -33,7 +33,7 @@ pub(crate) const PROVIDER: Provider = Provider {
         AudioChoice::Pcm24,
     ],
     settings: &["model", "api_key", "voice", "language", "instructions", "greeting", "provider_settings"],
-    required: &[],
+    check: |_| Ok(()),
     local_barge_in: true,
     create: |session, phone| Box::new(Raw::new(session, phone)),
 };
@@ -55,7 +55,7 @@ pub struct Raw {
 impl Raw {
     /// A conversation with these settings for a phone that speaks `phone`.
     pub fn new(session: Session, phone: Format) -> Self {
-        let format = session.audio.format().unwrap_or_else(|| natural(phone));
+        let format = session.audio.for_phone(phone);
         Self { session, format, item: Arc::from("turn"), ordered: false, requests: 0, outputs: VecDeque::new() }
     }
 }
@@ -226,16 +226,6 @@ impl Raw {
 
     fn not_understood(&mut self, what: &str) {
         self.outputs.push_back(Output::Unrecognised(self.session.presentable(what)));
-    }
-}
-
-/// What loses nothing a phone of this format has to say, and is easy on whoever writes the bot.
-fn natural(phone: Format) -> Format {
-    match phone.encoding {
-        Encoding::Alaw | Encoding::Ulaw => phone,
-        Encoding::Slin if phone.rate_hz <= 8000 => Format::slin(8000),
-        Encoding::Slin if phone.rate_hz <= 16_000 => Format::slin(16_000),
-        Encoding::Slin => Format::slin(24_000),
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use ai_media::Format;
+use ai_media::{Encoding, Format};
 
 /// Settings of one conversation: the profile with the call's own overrides applied.
 #[derive(Debug, Clone)]
@@ -70,6 +70,16 @@ impl Session {
         line
     }
 
+    /// The order to open the conversation with the greeting, which may be a text or an instruction.
+    pub(crate) fn greeting_order(&self) -> String {
+        format!(
+            "The call has just been connected and you speak first. Open the conversation with the greeting below: if it \
+             is a text, say it exactly as it stands, in its own language, and nothing else; if it is an instruction, \
+             follow it.\n\nGreeting: {}",
+            self.greeting
+        )
+    }
+
     /// The variables as a JSON object.
     pub(crate) fn variables(&self) -> serde_json::Value {
         self.variables.iter().map(|(name, value)| (name.clone(), value.clone())).collect()
@@ -83,6 +93,11 @@ impl Session {
         }
         headers
     }
+}
+
+/// What an agent is told of keys that the caller pressed, where it can only be told in words.
+pub(crate) fn keys_pressed(digits: &str) -> String {
+    format!("(The caller pressed these keys on the telephone: {digits})")
 }
 
 /// A log line is read by a person.
@@ -194,6 +209,19 @@ impl AudioChoice {
             Self::Pcm16 => Some(Format::slin(16000)),
             Self::Pcm24 => Some(Format::slin(24000)),
         }
+    }
+}
+
+impl AudioChoice {
+    /// The format it stands for, for a provider that takes all: [`AudioChoice::Auto`] is what loses nothing that this phone
+    /// has to say.
+    pub(crate) fn for_phone(self, phone: Format) -> Format {
+        self.format().unwrap_or_else(|| match phone.encoding {
+            Encoding::Alaw | Encoding::Ulaw => phone,
+            Encoding::Slin if phone.rate_hz <= 8000 => Format::slin(8000),
+            Encoding::Slin if phone.rate_hz <= 16_000 => Format::slin(16_000),
+            Encoding::Slin => Format::slin(24_000),
+        })
     }
 }
 

@@ -26,7 +26,7 @@ pub(crate) const PROVIDER: Provider = Provider {
     name: "twilio",
     audio: &[AudioChoice::Auto, AudioChoice::Ulaw],
     settings: &["account_sid"],
-    required: &[],
+    check: |_| Ok(()),
     local_barge_in: false,
     create: |session, _| Box::new(Twilio::new(session)),
 };

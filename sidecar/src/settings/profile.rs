@@ -169,7 +169,7 @@ impl Profile {
         if let Some(provider) = ai_dialect::provider(&profile.dialect) {
             profile.check_keys(provider, section, errors);
             for check in [Self::check_required, Self::check_audio] {
-                if let Err((key, problem)) = check(&profile, provider, section) {
+                if let Err((key, problem)) = check(&profile, provider) {
                     errors.push(at(section, key, problem));
                 }
             }
@@ -260,17 +260,14 @@ impl Profile {
         }
     }
 
-    fn check_required(&self, provider: &Provider, section: &RawSection) -> Result<(), (&'static str, String)> {
+    fn check_required(&self, provider: &Provider) -> Result<(), (&'static str, String)> {
         if self.session.url.is_empty() {
             return Err(("url", "url: missing; give the provider's ws:// or wss:// address".to_owned()));
         }
-        match provider.required.iter().find(|(key, _)| !has(section, key)) {
-            Some((key, what)) => Err((key, format!("{key}: missing; give {what}"))),
-            None => Ok(()),
-        }
+        (provider.check)(&self.session).map_err(|(key, problem)| (key, format!("{key}: {problem}")))
     }
 
-    fn check_audio(&self, provider: &Provider, _: &RawSection) -> Result<(), (&'static str, String)> {
+    fn check_audio(&self, provider: &Provider) -> Result<(), (&'static str, String)> {
         if provider.audio.contains(&self.session.audio) {
             return Ok(());
         }

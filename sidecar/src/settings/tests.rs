@@ -78,7 +78,7 @@ fn a_key_of_another_dialect_is_an_error_that_names_its_own() {
 #[test]
 fn a_dialect_that_cannot_do_without_a_key_says_so() {
     let errors = parse("[p]\nurl = wss://h\ndialect = elevenlabs\n").expect_err("no agent");
-    assert_eq!(errors, ["ai_bridge.conf:2: [p] agent_id: missing; give the id of the agent, agent_…"]);
+    assert_eq!(errors, ["ai_bridge.conf:2: [p] agent_id: missing; give the id of the agent, like agent_0123"]);
 }
 
 #[test]

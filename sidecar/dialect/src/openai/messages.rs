@@ -7,7 +7,7 @@ use ai_media::Format;
 use serde_json::{Value, json};
 
 use super::formats;
-use crate::{ApiVersion, Session, TurnDetection, json};
+use crate::{ApiVersion, Session, TurnDetection, json, session};
 
 /// `event_id` of the session's settings.
 pub(super) const CONFIGURE: &str = "configure";
@@ -47,13 +47,7 @@ pub(super) fn configure(session: &Session, format: Format) -> String {
 ///
 /// Instructions of one response replace those of the session, so they are repeated.
 pub(super) fn greet(session: &Session) -> String {
-    let directive = format!(
-        "The call has just been connected and you speak first. Open the conversation with the greeting below: if it \
-         is a text, say it exactly as it stands, in its own language, and nothing else; if it is an instruction, \
-         follow it.\n\nGreeting: {}",
-        session.greeting
-    );
-    let instructions = [session.instructions.trim_end(), &directive].join("\n\n");
+    let instructions = [session.instructions.trim_end(), &session.greeting_order()].join("\n\n");
     json!({
         "type": "response.create",
         "event_id": GREET,
@@ -95,8 +89,7 @@ pub(super) fn delete(item: &str) -> String {
 
 /// Tells the agent which keys the caller pressed.
 pub(super) fn keys_pressed(digits: &str) -> String {
-    let text = format!("(The caller pressed these keys on the telephone: {digits})");
-    let content = json!([{"type": "input_text", "text": text}]);
+    let content = json!([{"type": "input_text", "text": session::keys_pressed(digits)}]);
     create_item("keys", json!({"type": "message", "role": "user", "content": content}))
 }
 

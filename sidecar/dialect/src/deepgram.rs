@@ -1,0 +1,280 @@
+//! Deepgram Voice Agent.
+//!
+//! ```text
+//!  Settings ──► ◄── SettingsApplied     audio (binary) ──► ◄── audio (binary), UserStartedSpeaking, texts, function calls
+//! ```
+//!
+//! The server finds turns and interruptions by itself and is not told what was heard.
+//!
+//! Wire format: <https://developers.deepgram.com/docs/voice-agent> and the types of `deepgram-sdk` 7.17.0, read 2026-11.
+
+mod messages;
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use ai_media::Format;
+use serde_json::Value;
+
+use crate::{
+    AudioChoice, Dialect, Fault, FaultKind, Handshake, Heard, Message, Noticed, Output, Payload, Provider, Session,
+    Speaker, json,
+};
+
+/// The dialect `deepgram`.
+pub(crate) const PROVIDER: Provider = Provider {
+    name: "deepgram",
+    audio: &[
+        AudioChoice::Auto,
+        AudioChoice::Ulaw,
+        AudioChoice::Alaw,
+        AudioChoice::Pcm8,
+        AudioChoice::Pcm16,
+        AudioChoice::Pcm24,
+    ],
+    settings: &[
+        "agent_id",
+        "api_key",
+        "think_provider",
+        "model",
+        "voice",
+        "language",
+        "instructions",
+        "greeting",
+        "transcription_model",
+        "provider_settings",
+    ],
+    check: |session| match (session.model.is_empty(), session.agent_id.is_empty()) {
+        (true, true) => Err(("model", "missing; give the model that thinks, or an agent_id")),
+        (false, false) => Err(("agent_id", "there is 'model' too; an agent has its own")),
+        _ => Ok(()),
+    },
+    local_barge_in: true,
+    create: |session, phone| Box::new(Deepgram::new(session, phone)),
+};
+
+/// The server ends a session in which it gets nothing for longer than it says: a message every 8 s is asked for while no
+/// audio flows (<https://developers.deepgram.com/docs/agent-keep-alive>, 2026-11). We look twice as often.
+const LOOK_EVERY: Duration = Duration::from_secs(4);
+
+/// One conversation with a voice agent at Deepgram.
+pub struct Deepgram {
+    session: Session,
+    /// Both ways.
+    format: Format,
+    ready: bool,
+    /// The rest of the answer that is being made is not to be heard.
+    muted: bool,
+    /// Audio was sent since the last look.
+    audio_flows: bool,
+    look_at: Option<Instant>,
+    /// Calls that wait for their result: id and name.
+    calls: Vec<(String, String)>,
+    item: Arc<str>,
+    outputs: VecDeque<Output>,
+}
+
+impl Deepgram {
+    /// A conversation with these settings for a phone that speaks `phone`.
+    pub fn new(session: Session, phone: Format) -> Self {
+        Self {
+            format: session.audio.for_phone(phone),
+            session,
+            ready: false,
+            muted: false,
+            audio_flows: false,
+            look_at: None,
+            calls: Vec::new(),
+            item: Arc::from("answer"),
+            outputs: VecDeque::new(),
+        }
+    }
+}
+
+impl Dialect for Deepgram {
+    fn handshake(&self) -> Handshake {
+        let headers = match self.session.api_key.reveal() {
+            "" => self.session.headers.clone(),
+            key => self.session.headers_with("Authorization", format!("Token {key}")),
+        };
+        Handshake { url: self.session.url.clone(), headers }
+    }
+
+    fn caller_format(&self) -> Format {
+        self.format
+    }
+
+    fn agent_format(&self) -> Format {
+        self.format
+    }
+
+    /// Sends the settings at once, without waiting for `Welcome`, which only says that there is a server.
+    fn handle_open(&mut self, now: Instant) {
+        self.send(messages::settings(&self.session, self.format));
+        self.look_at = Some(now + LOOK_EVERY);
+    }
+
+    fn handle_message(&mut self, message: Message<'_>) {
+        match message {
+            Message::Binary([]) => {}
+            Message::Binary(_) if self.muted || !self.ready => {}
+            Message::Binary(audio) => {
+                self.outputs.push_back(Output::AgentAudio { item: Arc::clone(&self.item), audio: audio.to_vec() });
+            }
+            Message::Text(text) if text.len() > json::MAX_VALUE_BYTES => {
+                self.not_understood("a message of endless size")
+            }
+            Message::Text(text) => match serde_json::from_str(text) {
+                Ok(event) => self.handle_event(&event),
+                Err(error) => {
+                    self.not_understood(&format!("not a message of this protocol (column {})", error.column()));
+                }
+            },
+        }
+    }
+
+    fn handle_caller_audio(&mut self, audio: &[u8]) {
+        if self.ready && !audio.is_empty() {
+            self.audio_flows = true;
+            let message = Payload::Binary(audio.to_vec());
+            self.outputs.push_back(Output::SendAudio { message, audio_bytes: audio.len() });
+        }
+    }
+
+    fn handle_digits(&mut self, digits: &str) {
+        self.send(messages::user_says(&crate::session::keys_pressed(digits)));
+    }
+
+    fn handle_interrupted(&mut self, heard: &[Heard], by: Noticed) {
+        self.muted |= by == Noticed::ByUs && !heard.is_empty();
+    }
+
+    fn handle_tool_result(&mut self, call_id: &str, result: &str, _go_on: bool) {
+        if let Some(at) = self.calls.iter().position(|(id, _)| id == call_id) {
+            let (id, name) = self.calls.swap_remove(at);
+            self.send(messages::function_result(&id, &name, result));
+        }
+    }
+
+    fn next_timeout(&self) -> Option<Instant> {
+        self.look_at
+    }
+
+    fn handle_timeout(&mut self, now: Instant) {
+        if self.look_at.is_none_or(|at| now < at) {
+            return;
+        }
+        self.look_at = Some(now + LOOK_EVERY);
+        // Nothing but Settings may come before they are applied.
+        if self.ready && !std::mem::take(&mut self.audio_flows) {
+            self.send(messages::keep_alive());
+        }
+    }
+
+    fn poll_output(&mut self) -> Option<Output> {
+        self.outputs.pop_front()
+    }
+}
+
+impl Deepgram {
+    fn handle_event(&mut self, event: &Value) {
+        match json::text(event, "type") {
+            "SettingsApplied" => {
+                if !std::mem::replace(&mut self.ready, true) {
+                    self.outputs.push_back(Output::Ready);
+                }
+            }
+            "UserStartedSpeaking" => {
+                self.muted = false;
+                if self.session.interrupt_response {
+                    self.outputs.push_back(Output::Flush);
+                }
+            }
+            "AgentStartedSpeaking" => self.muted = false,
+            "AgentAudioDone" => {
+                self.muted = false;
+                self.outputs.push_back(Output::AgentAudioDone);
+            }
+            "ConversationText" => self.handle_text(event),
+            "FunctionCallRequest" => {
+                for call in event["functions"].as_array().into_iter().flatten() {
+                    self.call_tool(call);
+                }
+            }
+            "FunctionCallCancelled" => {
+                // Whoever runs it cannot be stopped, but its result is no longer wanted.
+                for call in event["functions"].as_array().into_iter().flatten() {
+                    self.calls.retain(|(id, _)| id != json::text(call, "id"));
+                }
+            }
+            "Error" => self.handle_problem(FaultKind::Fatal, event),
+            "Warning" => self.handle_problem(FaultKind::Transient, event),
+            "InjectionRefused" => self.fault(FaultKind::Transient, json::text(event, "message")),
+            "" => self.not_understood("a message without a type"),
+            kind if UNINTERESTING.contains(&kind) => {}
+            kind => self.not_understood(kind),
+        }
+    }
+
+    fn handle_text(&mut self, event: &Value) {
+        let speaker = match json::text(event, "role") {
+            "user" => Speaker::Caller,
+            "assistant" => Speaker::Agent,
+            _ => return self.not_understood("a text that nobody said"),
+        };
+        let text = json::text(event, "content").to_owned();
+        if !text.is_empty() {
+            self.outputs.push_back(Output::Transcript { speaker, text, complete: true });
+        }
+    }
+
+    fn call_tool(&mut self, call: &Value) {
+        if call["client_side"] == Value::Bool(false) {
+            return;
+        }
+        let [id, name] = ["id", "name"].map(|key| json::id(call, key).to_owned());
+        if id.is_empty() || self.calls.len() == MAX_CALLS {
+            return self.not_understood("a function call without an id, or one too many");
+        }
+        let arguments = json::text(call, "arguments").to_owned();
+        self.calls.push((id.clone(), name.clone()));
+        self.outputs.push_back(Output::ToolCall { call_id: id, name, arguments });
+    }
+
+    fn handle_problem(&mut self, kind: FaultKind, event: &Value) {
+        let [code, description] = ["code", "description"].map(|key| json::text(event, key));
+        self.fault(kind, &format!("{description} ({code})"));
+    }
+
+    fn fault(&mut self, kind: FaultKind, message: &str) {
+        let message = self.session.presentable(message);
+        self.outputs.push_back(Output::Fault(Fault { kind, message }));
+    }
+
+    fn not_understood(&mut self, what: &str) {
+        self.outputs.push_back(Output::Unrecognised(self.session.presentable(what)));
+    }
+
+    fn send(&mut self, message: String) {
+        self.outputs.push_back(Output::Send(message));
+    }
+}
+
+/// Events that are known and say nothing a phone call needs.
+const UNINTERESTING: &[&str] = &[
+    "AgentThinking",
+    "FrustrationDetected",
+    "FunctionCallResponse",
+    "History",
+    "LatencyReport",
+    "ListenUpdated",
+    "PromptUpdated",
+    "SpeakUpdated",
+    "ThinkLiveUpdated",
+    "ThinkUpdated",
+    "Welcome",
+];
+
+/// A phone call runs one or two tools at a time.
+const MAX_CALLS: usize = 64;

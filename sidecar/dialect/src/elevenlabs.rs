@@ -1,0 +1,370 @@
+//! ElevenLabs Agents. The agent is set up at ElevenLabs; a call may override parts of it, as far as its security
+//! settings allow.
+//!
+//! ```text
+//!  GET get-signed-url (agents that are not public) ─► WebSocket ─► initiation data ──► ◄── metadata: formats
+//!  user_audio_chunk, user_message, pong, client_tool_result ──►  ◄── audio, interruption, transcripts, ping, client_tool_call
+//! ```
+//!
+//! The server finds interruptions, and cuts its own memory to what it believes was heard.
+//!
+//! Wire format: `agent.asyncapi.yaml` of `@elevenlabs/types` 0.21.1 and the Python SDK 2.78.0, read 2026-11.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Instant;
+
+use ai_media::Format;
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use crate::json::{Text, bounded};
+use crate::{
+    AudioChoice, Dialect, Fault, FaultKind, Handshake, Heard, HttpRequest, Message, Noticed, Output, Payload, Provider,
+    Secret, Session, Speaker, json, session, url,
+};
+
+/// The dialect `elevenlabs`.
+pub(crate) const PROVIDER: Provider = Provider {
+    name: "elevenlabs",
+    audio: &[AudioChoice::Auto, AudioChoice::Ulaw, AudioChoice::Pcm8, AudioChoice::Pcm16, AudioChoice::Pcm24],
+    settings: &["agent_id", "api_key", "model", "voice", "language", "instructions", "greeting", "provider_settings"],
+    check: |session| match session.agent_id.is_empty() && url::parameter(&session.url, "agent_id").is_none() {
+        true => Err(("agent_id", "missing; give the id of the agent, like agent_0123")),
+        false => Ok(()),
+    },
+    local_barge_in: true,
+    create: |session, _| Box::new(ElevenLabs::new(session)),
+};
+
+/// What an agent is set to unless somebody changed it, and what the caller's side is when the server does not say.
+const USUAL: Format = Format::slin(16_000);
+
+/// One conversation with an agent at ElevenLabs.
+pub struct ElevenLabs {
+    session: Session,
+    /// Address that lets this conversation in, once.
+    signed_url: Secret,
+    caller: Format,
+    agent: Format,
+    ready: bool,
+    /// Audio up to this event belongs to answers that were interrupted.
+    interrupted: i64,
+    /// The caller was heard on the line before the server has noticed: the answer is not to be heard any more.
+    muted: bool,
+    item: Arc<str>,
+    outputs: VecDeque<Output>,
+}
+
+impl ElevenLabs {
+    /// A conversation with these settings. The format in `session` is an expectation; what the agent is set to counts.
+    pub fn new(session: Session) -> Self {
+        let expected = session.audio.format().unwrap_or(USUAL);
+        Self {
+            session,
+            signed_url: Secret::default(),
+            caller: expected,
+            agent: expected,
+            ready: false,
+            interrupted: 0,
+            muted: false,
+            item: Arc::from("answer"),
+            outputs: VecDeque::new(),
+        }
+    }
+
+    /// Address of the agent, for those that are public.
+    fn agent_url(&self) -> String {
+        url::with_parameter(&self.session.url, "agent_id", &self.session.agent_id)
+    }
+}
+
+impl Dialect for ElevenLabs {
+    /// Agents that are not public let in only who brings an address signed with the account's key.
+    fn request_first(&self) -> Option<HttpRequest> {
+        let agent_url = self.agent_url();
+        if self.session.api_key.is_empty() || url::parameter(&agent_url, "conversation_signature").is_some() {
+            return None;
+        }
+        // ws://… becomes http://…, and wss://… https://….
+        let (path, query) = agent_url.split_once('?').unwrap_or((&agent_url, ""));
+        let path = path.trim_end_matches('/').replacen("ws", "http", 1);
+        let key = self.session.api_key.clone();
+        Some(HttpRequest {
+            url: format!("{path}/get-signed-url?{query}"),
+            headers: vec![("xi-api-key".to_owned(), key)],
+        })
+    }
+
+    fn handle_response(&mut self, status: u16, body: &[u8]) {
+        let answer: Value = serde_json::from_slice(body).unwrap_or_default();
+        let signed_url = json::text(&answer, "signed_url");
+        let scheme = self.session.url.split("://").next().unwrap_or_default();
+        if status == 200 && signed_url.strip_prefix(scheme).is_some_and(|rest| rest.starts_with("://")) {
+            self.signed_url = Secret::new(signed_url);
+            return;
+        }
+        let kind = if matches!(status, 401 | 403) { FaultKind::Authentication } else { FaultKind::Fatal };
+        let detail = &answer["detail"];
+        let words = detail.as_str().unwrap_or_else(|| json::text(detail, "message"));
+        self.fault(kind, &format!("no signed URL was given (HTTP status {status}): {words}"));
+    }
+
+    fn handshake(&self) -> Handshake {
+        let url = if self.signed_url.is_empty() { self.agent_url() } else { self.signed_url.reveal().to_owned() };
+        Handshake { url, headers: self.session.headers.clone() }
+    }
+
+    fn caller_format(&self) -> Format {
+        self.caller
+    }
+
+    fn agent_format(&self) -> Format {
+        self.agent
+    }
+
+    /// No event in the protocol is certain to say so.
+    fn tells_turn_end(&self) -> bool {
+        false
+    }
+
+    fn handle_open(&mut self, _now: Instant) {
+        let mut data = json!({"type": "conversation_initiation_client_data"});
+        let session = &self.session;
+        let overrides = [
+            ("/agent/prompt/prompt", &session.instructions),
+            ("/agent/prompt/llm", &session.model),
+            ("/agent/first_message", &session.greeting),
+            ("/agent/language", &session.language),
+            ("/tts/voice_id", &session.voice),
+        ];
+        // An override that says nothing is refused like any other by an agent that allows none.
+        for (path, text) in overrides.into_iter().filter(|(_, text)| !text.is_empty()) {
+            let place =
+                path[1..].split('/').fold(&mut data["conversation_config_override"], |place, key| &mut place[key]);
+            *place = json!(text);
+        }
+        if !session.variables.is_empty() {
+            data["dynamic_variables"] = session.variables();
+        }
+        json::merge(&mut data, &session.provider_settings);
+        self.send(&data);
+    }
+
+    fn handle_message(&mut self, message: Message<'_>) {
+        match message {
+            Message::Text(text) => match serde_json::from_str(text) {
+                Ok(event) => self.handle_event(event),
+                Err(error) => {
+                    self.not_understood(&format!("not a message of this protocol (column {})", error.column()));
+                }
+            },
+            Message::Binary(bytes) => self.not_understood(&format!("binary message of {} bytes", bytes.len())),
+        }
+    }
+
+    fn handle_caller_audio(&mut self, audio: &[u8]) {
+        if self.ready && !audio.is_empty() {
+            let message = Payload::Text(json::around_audio(r#"{"user_audio_chunk":""#, audio, r#""}"#));
+            self.outputs.push_back(Output::SendAudio { message, audio_bytes: audio.len() });
+        }
+    }
+
+    /// There is no event for keys, so the agent is told in words, as if the caller had said them.
+    fn handle_digits(&mut self, digits: &str) {
+        self.send(&json!({"type": "user_message", "text": session::keys_pressed(digits)}));
+    }
+
+    fn handle_interrupted(&mut self, _heard: &[Heard], by: Noticed) {
+        self.muted |= by == Noticed::ByUs;
+    }
+
+    fn handle_tool_result(&mut self, call_id: &str, result: &str, _go_on: bool) {
+        let is_error = serde_json::from_str(result).is_ok_and(|result: Value| result["ok"] == json!(false));
+        self.send(&json!({
+            "type": "client_tool_result",
+            "tool_call_id": call_id,
+            "result": result,
+            "is_error": is_error,
+        }));
+    }
+
+    fn poll_output(&mut self) -> Option<Output> {
+        self.outputs.pop_front()
+    }
+}
+
+/// What the server sends: a type, and one object that is named for it.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Event<'a> {
+    #[serde(rename = "type", borrow)]
+    kind: Text<'a>,
+    #[serde(borrow)]
+    audio_event: AudioEvent<'a>,
+    #[serde(deserialize_with = "bounded")]
+    conversation_initiation_metadata_event: Value,
+    #[serde(deserialize_with = "bounded")]
+    ping_event: Value,
+    #[serde(deserialize_with = "bounded")]
+    interruption_event: Value,
+    #[serde(deserialize_with = "bounded")]
+    user_transcription_event: Value,
+    #[serde(deserialize_with = "bounded")]
+    agent_response_event: Value,
+    #[serde(deserialize_with = "bounded")]
+    agent_response_correction_event: Value,
+    #[serde(deserialize_with = "bounded")]
+    client_tool_call: Value,
+    #[serde(deserialize_with = "bounded")]
+    error_event: Value,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct AudioEvent<'a> {
+    #[serde(borrow)]
+    audio_base_64: Text<'a>,
+    #[serde(deserialize_with = "bounded")]
+    event_id: Value,
+}
+
+impl ElevenLabs {
+    fn handle_event(&mut self, event: Event<'_>) {
+        match &*event.kind {
+            "audio" => self.handle_audio(&event.audio_event),
+            "ping" => self.send(&json!({"type": "pong", "event_id": event.ping_event["event_id"]})),
+            "interruption" => self.handle_interruption(&event.interruption_event),
+            "user_transcript" => {
+                self.muted = false;
+                self.transcript(Speaker::Caller, json::text(&event.user_transcription_event, "user_transcript"));
+            }
+            "agent_response" => {
+                self.muted = false;
+                self.transcript(Speaker::Agent, json::text(&event.agent_response_event, "agent_response"));
+            }
+            "agent_response_correction" => {
+                let corrected = json::text(&event.agent_response_correction_event, "corrected_agent_response");
+                self.transcript(Speaker::Agent, corrected);
+            }
+            "client_tool_call" => self.handle_tool_call(&event.client_tool_call),
+            "conversation_initiation_metadata" => self.handle_metadata(&event.conversation_initiation_metadata_event),
+            "error" => self.handle_error(&event.error_event),
+            "" => self.not_understood("a message without a type"),
+            kind if is_uninteresting(kind) => {}
+            kind => self.not_understood(kind),
+        }
+    }
+
+    fn handle_metadata(&mut self, metadata: &Value) {
+        let formats =
+            ["user_input_audio_format", "agent_output_audio_format"].map(|key| match json::text(metadata, key) {
+                "" => Ok(USUAL),
+                name => format(name).ok_or(name),
+            });
+        match formats {
+            [Ok(caller), Ok(agent)] => (self.caller, self.agent) = (caller, agent),
+            [Err(name), _] | [_, Err(name)] => {
+                // Played all the same, the wrong format is loud noise in the caller's ear.
+                return self.fault(
+                    FaultKind::Fatal,
+                    &format!("the agent is set to the audio format {name}, which is not known"),
+                );
+            }
+        }
+        if !std::mem::replace(&mut self.ready, true) {
+            self.outputs.push_back(Output::Ready);
+        }
+    }
+
+    fn handle_audio(&mut self, event: &AudioEvent<'_>) {
+        let late = event.event_id.as_i64().is_some_and(|id| id <= self.interrupted);
+        if late || self.muted || !self.ready {
+            return;
+        }
+        match json::audio(&event.audio_base_64) {
+            Ok(audio) if audio.is_empty() => {}
+            Ok(audio) => self.outputs.push_back(Output::AgentAudio { item: Arc::clone(&self.item), audio }),
+            Err(_) => self.not_understood("audio that is not base64"),
+        }
+    }
+
+    fn handle_interruption(&mut self, event: &Value) {
+        if !self.session.interrupt_response {
+            return;
+        }
+        self.interrupted = event["event_id"].as_i64().unwrap_or(0).max(self.interrupted);
+        self.muted = false;
+        self.outputs.push_back(Output::Flush);
+    }
+
+    fn handle_tool_call(&mut self, call: &Value) {
+        let [call_id, name] = ["tool_call_id", "tool_name"].map(|key| json::id(call, key).to_owned());
+        if call_id.is_empty() {
+            return self.not_understood("a tool call without an id");
+        }
+        let arguments = match &call["parameters"] {
+            Value::Null => "{}".to_owned(),
+            parameters => parameters.to_string(),
+        };
+        self.outputs.push_back(Output::ToolCall { call_id, name, arguments });
+    }
+
+    /// Where an error is fatal the server closes the connection, and the close code tells what it means.
+    fn handle_error(&mut self, error: &Value) {
+        let [kind, message, reason] = ["error_type", "message", "reason"].map(|key| json::text(error, key));
+        let words: Vec<_> = [kind, message, reason].into_iter().filter(|text| !text.is_empty()).collect();
+        self.fault(FaultKind::Transient, &words.join(": "));
+    }
+
+    fn transcript(&mut self, speaker: Speaker, text: &str) {
+        let text = text.trim();
+        if !text.is_empty() {
+            self.outputs.push_back(Output::Transcript { speaker, text: text.to_owned(), complete: true });
+        }
+    }
+
+    fn fault(&mut self, kind: FaultKind, message: &str) {
+        let message = self.session.presentable(message);
+        self.outputs.push_back(Output::Fault(Fault { kind, message }));
+    }
+
+    fn not_understood(&mut self, what: &str) {
+        self.outputs.push_back(Output::Unrecognised(self.session.presentable(what)));
+    }
+
+    fn send(&mut self, message: &Value) {
+        self.outputs.push_back(Output::Send(message.to_string()));
+    }
+}
+
+/// The format called `name`: `ulaw_8000`, or `pcm_` and a rate.
+fn format(name: &str) -> Option<Format> {
+    match name.split_once('_')? {
+        ("ulaw", "8000") => Some(Format::ULAW),
+        ("pcm", rate) => rate.parse().ok().filter(|rate| (8000..=48_000).contains(rate)).map(Format::slin),
+        _ => None,
+    }
+}
+
+/// True for events that are known and say nothing a phone call needs.
+fn is_uninteresting(kind: &str) -> bool {
+    UNINTERESTING.contains(&kind) || kind.starts_with("internal_") || kind.starts_with("mcp_")
+}
+
+const UNINTERESTING: &[&str] = &[
+    "agent_chat_response_part",
+    "agent_response_complete",
+    "agent_response_metadata",
+    "agent_tool_request",
+    "agent_tool_response",
+    "agent_tool_response_full_payload",
+    "agent_typing",
+    "asr_initiation_metadata",
+    "context_usage",
+    "external_agent_connected",
+    "external_agent_disconnected",
+    "guardrail_triggered",
+    "tentative_user_transcript",
+    "vad_score",
+];
