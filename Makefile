@@ -20,7 +20,7 @@ DATA_DIR = $(call asterisk_dir,Data directory,astdatadir,/usr/share/asterisk /va
 WITH_ASTERISK = set -a; . target/rig.env; set +a;
 
 .DEFAULT_GOAL := build
-.PHONY: build install demo up test lint unit integration bench checked setup setup-build clean help
+.PHONY: build install demo up test lint unit wire integration bench checked setup setup-build clean help
 
 build: setup-build ## Build the module: target/release/libres_ai_bridge.so (default)
 	@$(WITH_ASTERISK) cargo build --release
@@ -46,7 +46,7 @@ up: build setup ## Run Asterisk and the practice agent for a softphone, until Ct
 	@$(WITH_ASTERISK) cargo build --quiet --release -p practice-agent -p rig
 	@$(WITH_ASTERISK) exec target/release/rig up --profile $(PROFILE)
 
-test: lint unit integration ## Everything CI runs: lint, unit tests, integration tests with a real Asterisk
+test: lint unit wire integration ## Everything CI runs: lint, unit tests, wire formats, integration tests with a real Asterisk
 
 lint: setup-build ## Formatting, clippy and documentation, warnings are errors
 	@cargo fmt --all --check
@@ -55,6 +55,11 @@ lint: setup-build ## Formatting, clippy and documentation, warnings are errors
 
 unit: setup ## Unit tests, and the rig's test of itself
 	@$(WITH_ASTERISK) cargo test --release --no-fail-fast --workspace --exclude res_ai_bridge
+
+wire: ## What the dialects send, read with the types of the vendors' own packages (from PyPI)
+	@tests/wire/setup.sh
+	@cargo test --release --quiet -p ai-dialect
+	@target/wire/venv/bin/python tests/wire/check.py target/tmp/wire
 
 integration: checked setup ## The module in a real Asterisk (TEST=name runs only tests so named)
 	@$(WITH_ASTERISK) RES_AI_BRIDGE_SO=$(CURDIR)/$(CHECKED) RUST_TEST_THREADS=4 cargo test --release --no-fail-fast -p res_ai_bridge -- $(TEST)

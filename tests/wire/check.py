@@ -1,0 +1,162 @@
+"""Is what we send what the vendors' own packages know?
+
+The tests of the dialects note down every message that they send (target/tmp/wire/<dialect>.jsonl). Here each is read
+with the types of the provider's Python package. A field that those do not know counts as wrong, though most of the
+types would let it pass. ElevenLabs has no types for what goes over the WebSocket after the first message, so their
+own client is run against a server of ours, and our messages must have the fields of its messages.
+"""
+
+import json
+import sys
+import threading
+from functools import cache
+from pathlib import Path
+
+import deepgram.agent.v1.types as deepgram
+from elevenlabs.client import ElevenLabs
+from elevenlabs.conversational_ai.conversation import AudioInterface, ClientTools, Conversation
+from elevenlabs.types import ConversationInitiationClientDataRequestInput
+from google.genai.types import LiveClientMessage, RealtimeInputConfig
+from openai.types.beta.realtime import RealtimeClientEvent as BetaClientEvent
+from openai.types.realtime import RealtimeClientEvent
+from pydantic import BaseModel, TypeAdapter
+from websockets.sync.server import serve
+
+DEEPGRAM = {
+    "Settings": deepgram.AgentV1Settings,
+    "KeepAlive": deepgram.AgentV1KeepAlive,
+    "FunctionCallResponse": deepgram.AgentV1SendFunctionCallResponse,
+    "InjectUserMessage": deepgram.AgentV1InjectUserMessage,
+}
+
+
+def unknown_fields(value, path=""):
+    """Fields that a type took without knowing them."""
+    if isinstance(value, BaseModel):
+        yield from (f"{path}.{name}" for name in value.model_extra or {})
+        for name in type(value).model_fields:
+            yield from unknown_fields(getattr(value, name), f"{path}.{name}")
+    elif isinstance(value, list):
+        for item in value:
+            yield from unknown_fields(item, f"{path}[]")
+
+
+adapter = cache(TypeAdapter)
+
+
+def read_as(kind, message):
+    """`message` as a `kind`, to its last field."""
+    read = adapter(kind).validate_python(message)
+    if unknown := list(unknown_fields(read)):
+        raise ValueError(f"{', '.join(unknown)}: no such field in {type(read).__name__}")
+
+
+def check_openai(message):
+    if message["type"] == "session.update" and "type" not in message["session"]:
+        read_as(BetaClientEvent, message)
+    else:
+        read_as(RealtimeClientEvent, message)
+
+
+def check_gemini(message):
+    # These types let no unknown field pass. The package itself puts the configuration of the input into the setup
+    # (_live_converters.py), but not into the type of the setup.
+    config = message.get("setup", {}).pop("realtimeInputConfig", {})
+    RealtimeInputConfig.model_validate_json(json.dumps(config))
+    LiveClientMessage.model_validate_json(json.dumps(message))
+
+
+def check_deepgram(message):
+    read_as(DEEPGRAM[message["type"]], message)
+
+
+def check_elevenlabs(message):
+    kind = message.get("type")
+    if kind == "conversation_initiation_client_data":
+        read_as(ConversationInitiationClientDataRequestInput, {k: v for k, v in message.items() if k != "type"})
+        return
+    theirs = THEIR_FIELDS.get(kind)
+    if theirs is None:
+        raise ValueError("their own client sends no such message")
+    if set(message) != theirs:
+        raise ValueError(f"their own client sends {sorted(theirs)}")
+
+
+class Microphone(AudioInterface):
+    """Says one chunk of silence."""
+
+    def start(self, input_callback):
+        input_callback(bytes(640))
+
+    def stop(self):
+        pass
+
+    def output(self, audio):
+        pass
+
+    def interrupt(self):
+        pass
+
+
+def their_messages():
+    """What ElevenLabs' own client sends in a small conversation, until a message of every kind has come."""
+    seen = {}
+    complete = threading.Event()
+
+    def converse(socket):
+        event = {"tool_name": "lookup", "tool_call_id": "t1", "parameters": {}, "event_id": 2}
+        socket.send(json.dumps({"type": "ping", "ping_event": {"event_id": 1, "ping_ms": None}}))
+        socket.send(json.dumps({"type": "client_tool_call", "client_tool_call": event}))
+        for text in socket:
+            message = json.loads(text)
+            seen[message.get("type")] = set(message)
+            if {None, "pong", "client_tool_result", "user_message"} <= set(seen):
+                complete.set()
+
+    with serve(converse, "127.0.0.1", 0) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        port = server.socket.getsockname()[1]
+        tools = ClientTools()
+        tools.register("lookup", lambda parameters: "ok")
+        client = ElevenLabs(base_url=f"http://127.0.0.1:{port}")
+        theirs = Conversation(
+            client, "agent_1", requires_auth=False, audio_interface=Microphone(), client_tools=tools
+        )
+        theirs.start_session()
+        for _ in range(100):
+            if theirs._ws is not None:
+                break
+            complete.wait(0.05)
+        theirs.send_user_message("12#")
+        if not complete.wait(10):
+            sys.exit(f"ElevenLabs' client sent only {sorted(map(str, seen))}")
+        theirs.end_session()
+    return seen
+
+
+CHECKS = {
+    "deepgram": check_deepgram,
+    "elevenlabs": check_elevenlabs,
+    "gemini": check_gemini,
+    "openai": check_openai,
+}
+
+
+def main(folder):
+    failures = 0
+    for dialect, check in CHECKS.items():
+        messages = set((folder / f"{dialect}.jsonl").read_text().splitlines())
+        for text in sorted(messages):
+            try:
+                check(json.loads(text))
+            except Exception as problem:  # whatever the types make of it
+                failures += 1
+                print(f"{dialect}: {text[:400]}\n    {problem}\n")
+        print(f"{dialect}: {len(messages)} different messages")
+        if not messages:
+            failures += 1
+    sys.exit(f"{failures} messages are not what the vendor's package knows" if failures else 0)
+
+
+THEIR_FIELDS = their_messages()
+main(Path(sys.argv[1]))
