@@ -196,7 +196,7 @@ impl Call {
                     *self.events.entry(kind).or_default() += 1;
                 }
             }
-            Message::Binary(_) if self.phase == Phase::Open => self.engine.handle_binary(now),
+            Message::Binary(bytes) if self.phase == Phase::Open => self.engine.handle_binary(&bytes, now),
             Message::Pong(payload) => self.shared.ponged(now, &payload),
             Message::Close(frame) => {
                 let (code, reason) = frame.map_or((1005, String::new()), |f| (f.code.into(), f.reason.to_string()));

@@ -1,5 +1,5 @@
 //! A realtime voice agent that needs no account and no network: the server side of the OpenAI Realtime protocol, for
-//! demonstration, tests and benches.
+//! demonstration, tests and benches. It is also a bot for Twilio Media Streams and for the protocol `raw` ([`Api`]).
 //!
 //! It checks clients as strictly as the vendor does, finds turns by loudness, and answers with what it heard. In
 //! tests a [`Script`] replaces the conversation, and [`faults`] make the server misbehave:
@@ -30,6 +30,7 @@ mod audio;
 mod call;
 mod engine;
 pub mod faults;
+mod foreign;
 mod outbox;
 mod persona;
 mod schema;

@@ -25,6 +25,9 @@ struct Options {
     /// Refuse clients that ask for the beta interface, as the vendor does
     #[arg(long)]
     ga_only: bool,
+    /// Be a bot for another protocol than OpenAI's
+    #[arg(long, value_parser = ["twilio", "raw"], conflicts_with = "ga_only")]
+    protocol: Option<String>,
     /// Do not converse: send the caller's audio straight back
     #[arg(long, conflicts_with = "turns")]
     echo: bool,
@@ -41,7 +44,12 @@ fn main() -> anyhow::Result<()> {
         .turns(options.turns)
         .script(if options.echo { Script::echo() } else { Script::converse() })
         .pace(Pace::Times(options.pace))
-        .api(if options.ga_only { Api::Ga } else { Api::Auto })
+        .api(match options.protocol.as_deref() {
+            Some("twilio") => Api::Twilio,
+            Some(_) => Api::Raw,
+            None if options.ga_only => Api::Ga,
+            None => Api::Auto,
+        })
         .keep(Keep::Nothing);
     if options.verbose {
         builder = builder.log(|line| eprintln!("{line}"));

@@ -8,6 +8,7 @@ use std::time::Instant;
 use serde_json::{Value, json};
 use tokio_tungstenite::tungstenite::Message;
 
+use crate::foreign::Foreign;
 use crate::session::{Sent, Shared};
 
 /// Numbers and queues server events.
@@ -16,6 +17,8 @@ pub(crate) struct Outbox {
     pub(crate) queue: VecDeque<Message>,
     /// Speak the beta interface's event names.
     pub(crate) beta: bool,
+    /// Speak another protocol altogether.
+    pub(crate) foreign: Option<Foreign>,
     shared: Arc<Shared>,
     next_id: u64,
 }
@@ -36,8 +39,8 @@ impl DeltaHead {
 }
 
 impl Outbox {
-    pub(crate) fn new(shared: Arc<Shared>, beta: bool) -> Self {
-        Self { queue: VecDeque::new(), beta, shared, next_id: 0 }
+    pub(crate) fn new(shared: Arc<Shared>, beta: bool, foreign: Option<Foreign>) -> Self {
+        Self { queue: VecDeque::new(), beta, foreign, shared, next_id: 0 }
     }
 
     /// A new id, unique among all sessions of this server.
@@ -50,6 +53,10 @@ impl Outbox {
     /// interface does not have are left out there.
     pub(crate) fn event(&mut self, kind: &'static str, fields: Value, now: Instant) {
         let Some(kind) = self.spell(kind) else { return };
+        if let Some(foreign) = &self.foreign {
+            self.queue.extend(foreign.say(kind, &fields));
+            return self.shared.sent(|| Sent { at: now, kind, json: Arc::new(fields), audio_bytes: 0 });
+        }
         let event_id = self.id("event");
         let fields_text = fields.to_string();
         let mut text = String::with_capacity(fields_text.len() + 80);
@@ -74,6 +81,10 @@ impl Outbox {
 
     /// Queues an audio delta; `base64` is spliced in as it is.
     pub(crate) fn audio_delta(&mut self, head: &DeltaHead, base64: &str, audio_bytes: usize, now: Instant) {
+        if let Some(foreign) = &self.foreign {
+            self.queue.push_back(foreign.say_audio(base64));
+            return self.shared.sent(|| Sent { at: now, kind: head.kind, json: head.ids.clone(), audio_bytes });
+        }
         let mut text = self.open_delta(head, base64.len());
         text.push_str(base64);
         self.close_delta(head, text, audio_bytes, now);
@@ -81,6 +92,9 @@ impl Outbox {
 
     /// Queues an audio delta of these bytes.
     pub(crate) fn audio_delta_of(&mut self, head: &DeltaHead, audio: &[u8], now: Instant) {
+        if self.foreign.is_some() {
+            return self.audio_delta(head, &base64_simd::STANDARD.encode_to_string(audio), audio.len(), now);
+        }
         let base64_len = audio.len().div_ceil(3) * 4;
         let mut text = self.open_delta(head, base64_len);
         base64_simd::STANDARD.encode_append(audio, &mut text);

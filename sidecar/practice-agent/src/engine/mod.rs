@@ -21,6 +21,7 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 use ai_media::Format;
 use serde_json::{Value, json};
 
+use crate::foreign::{Foreign, Heard};
 use crate::outbox::Outbox;
 use crate::schema::ApiError;
 use crate::script::Mode;
@@ -64,6 +65,10 @@ pub enum Api {
     Ga,
     /// Beta, whatever the client asks for.
     Beta,
+    /// Not OpenAI's protocol at all: Twilio Media Streams.
+    Twilio,
+    /// Nor this: res_ai_bridge's own, `raw`.
+    Raw,
 }
 
 /// Something that whoever decides what the agent says should know.
@@ -98,7 +103,7 @@ impl Engine {
     /// A session that has sent `session.created`.
     pub(crate) fn new(shared: Arc<Shared>, api: Api, now: Instant) -> Self {
         let beta = api == Api::Beta || (api == Api::Auto && asks_for_beta(&shared));
-        let mut outbox = Outbox::new(shared.clone(), beta);
+        let mut outbox = Outbox::new(shared.clone(), beta, Foreign::new(api));
         let session_id = outbox.id("sess");
         let settings = new_settings(&shared, &session_id, beta);
         let caller = Caller::new(&settings);
@@ -124,6 +129,39 @@ impl Engine {
 
     /// Takes a text message; returns its type unless it was audio or no event at all.
     pub(crate) fn handle_text(&mut self, text: &str, now: Instant) -> Option<String> {
+        match &mut self.outbox.foreign {
+            None => self.handle_own(text, now),
+            Some(foreign) => {
+                let heard = foreign.hear(text);
+                self.handle_heard(heard, now)
+            }
+        }
+    }
+
+    /// Takes a binary message, which the protocol itself does not have.
+    pub(crate) fn handle_binary(&mut self, bytes: &[u8], now: Instant) {
+        match &self.outbox.foreign {
+            None => {
+                let error = ApiError::new("invalid_json", "Events are text messages; a binary message came.");
+                self.outbox.event("error", error.to_json(None), now);
+            }
+            Some(foreign) => {
+                let heard = foreign.hear_binary(bytes);
+                self.handle_heard(heard, now);
+            }
+        }
+    }
+
+    fn handle_heard(&mut self, heard: Heard, now: Instant) -> Option<String> {
+        for event in &heard.events {
+            self.handle_own(event, now);
+        }
+        let (kind, original) = heard.original?;
+        self.shared.received(now, &kind, original);
+        Some(kind)
+    }
+
+    fn handle_own(&mut self, text: &str, now: Instant) -> Option<String> {
         if let Some(base64) = append::splice(text) {
             if let Err(error) = self.handle_append(base64, now) {
                 self.outbox.event("error", error.to_json(None), now);
@@ -148,12 +186,6 @@ impl Engine {
         }
         self.shared.received(now, &kind, event);
         Some(kind)
-    }
-
-    /// Takes a binary message, which the protocol does not have.
-    pub(crate) fn handle_binary(&mut self, now: Instant) {
-        let error = ApiError::new("invalid_json", "Events are text messages; a binary message came.");
-        self.outbox.event("error", error.to_json(None), now);
     }
 
     /// Sends an `error` event that no client event caused.
@@ -186,6 +218,9 @@ impl Engine {
         if self.api == Api::Ga && asks_for_beta(&self.shared) {
             let message = "The Realtime Beta API is no longer supported. Please use /v1/realtime for the GA API.";
             return self.refuse("beta_api_shape_disabled", message, now);
+        }
+        if self.outbox.foreign.is_some() {
+            return;
         }
         let request = &self.shared.request;
         if !["model", "deployment", "call_id", "intent"].iter().any(|key| request.query_parameter(key).is_some()) {
