@@ -69,8 +69,8 @@ impl Transport {
             handshake.url.as_str().into_client_request().map_err(|error| unreachable_host(&describe(&error)))?;
         for (name, value) in &handshake.headers {
             let header = HeaderName::try_from(name).ok().zip(HeaderValue::try_from(value.reveal()).ok());
-            let (header, value) =
-                header.ok_or_else(|| unreachable_host(&format!("header '{name}' has characters no header may have")))?;
+            let (header, value) = header
+                .ok_or_else(|| unreachable_host(&format!("header '{name}' has characters no header may have")))?;
             request.headers_mut().append(header, value);
         }
         let uri = request.uri();

@@ -93,9 +93,7 @@ pub(super) const KEYS: &[Key<Profile>] = &[
     ("agent_id", |profile, value| text(&mut profile.session.agent_id, value)),
     ("account_sid", |profile, value| text(&mut profile.session.account_sid, value)),
     ("think_provider", |profile, value| text(&mut profile.session.think_provider, value)),
-    ("provider_settings", |profile, value| {
-        set(&mut profile.session.provider_settings, json_object(value))
-    }),
+    ("provider_settings", |profile, value| set(&mut profile.session.provider_settings, json_object(value))),
     ("api_version", |profile, value| {
         set(&mut profile.session.api_version, word(value, &[("ga", ApiVersion::Ga), ("beta", ApiVersion::Beta)]))
     }),
