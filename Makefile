@@ -62,6 +62,7 @@ wire: ## What the dialects send, read with the types of the vendors' own package
 	@target/wire/venv/bin/python tests/wire/check.py target/tmp/wire
 
 integration: checked setup ## The module in a real Asterisk (TEST=name runs only tests so named)
+	@tests/wire/setup.sh
 	@$(WITH_ASTERISK) RES_AI_BRIDGE_SO=$(CURDIR)/$(CHECKED) RUST_TEST_THREADS=4 cargo test --release --no-fail-fast -p res_ai_bridge -- $(TEST)
 
 bench: build setup ## Measure AI() beside its rivals: target/bench/report.md, in under ten minutes (BENCH=--full: all of it)

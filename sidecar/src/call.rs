@@ -1,5 +1,7 @@
 //! The task of one call: stands between the channel thread, the dialect and the WebSocket.
 
+mod agent;
+mod opening;
 mod timing;
 
 use std::sync::Arc;
@@ -9,11 +11,11 @@ use ai_dialect::{Dialect, Fault, FaultKind, Message, Noticed, Output, Speaker};
 use ai_media::Format;
 use ai_media::ring::AgentFeed;
 use ai_media::transcode::Transcoder;
-use native_tls::TlsConnector;
 use tokio::time::{Instant, sleep_until, timeout_at};
 use tokio_tungstenite::tungstenite;
 use tracing::{debug, info, warn};
 
+use self::opening::{connect, fatal};
 use self::timing::Timing;
 use crate::agent_line::AgentLine;
 use crate::link::{CallerEvent, Command, TaskEnd};
@@ -22,7 +24,7 @@ use crate::runtime::transcoder;
 use crate::settings::{BargeInMode, Profile};
 use crate::stats::{millis, record};
 use crate::transport::Transport;
-use crate::{Outcome, Status, TRANSCRIPT, http, tools};
+use crate::{Outcome, Status, TRANSCRIPT, tools};
 
 /// Most caller audio given to the dialect in one piece. [ms]
 const CALLER_CHUNK_MS: u64 = 100;
@@ -265,16 +267,6 @@ impl Call {
         Ok(())
     }
 
-    /// Tells the dialect what had been heard when the line fell silent, once that is certain.
-    fn settle_flush(&mut self) {
-        let Some(heard) = self.line.heard() else { return };
-        self.dialect.handle_interrupted(&heard, self.noticed);
-        if let Some(item) = heard.first() {
-            let (heard, received) = (item.heard_ms, item.received_ms);
-            info!("AI {}: interrupted after {heard} ms of {received} ms of the answer", self.id());
-        }
-    }
-
     fn handle_event(&mut self, event: CallerEvent, now: Instant) {
         let stats = &self.end.shared().info.stats;
         match event {
@@ -379,71 +371,6 @@ impl Call {
         self.end.command(Command::Connected);
     }
 
-    /// Converts between the formats the dialect has agreed on with the provider.
-    fn settle_formats(&mut self) {
-        let (channel, caller, agent) = (self.caller.from(), self.dialect.caller_format(), self.dialect.agent_format());
-        if caller != self.caller.to() {
-            self.caller = transcoder(channel, caller);
-        }
-        if agent != self.line.from() {
-            self.line.convert_with(transcoder(agent, channel));
-        }
-    }
-
-    fn handle_mark(&mut self, name: String) {
-        if !self.line.mark(name) && self.may_complain() {
-            warn!("AI {}: the AI server sets more marks than can wait; one is forgotten", self.id());
-        }
-    }
-
-    fn handle_agent_audio(&mut self, item: &Arc<str>, audio: &[u8], now: Instant) {
-        if self.line.drained() {
-            self.timing.turn_received(now);
-        }
-        if !self.line.push(item, audio) {
-            let limit = self.profile.playout_max.as_secs();
-            if self.may_complain() {
-                warn!(
-                    "AI {}: more than {limit} s of agent audio queued; the rest of this answer is dropped",
-                    self.id()
-                );
-            }
-        }
-        if !self.dialect.tells_turn_end() {
-            self.timing.agent_audio(now, self.line.waiting_ms());
-        }
-    }
-
-    fn handle_flush(&mut self, now: Instant) {
-        let audible = self.timing.agent_audible() || !self.line.drained();
-        self.timing.flushed(now);
-        if audible {
-            info!("AI {}: the server silences the agent", self.id());
-        }
-        self.interrupt(audible, Noticed::ByProvider);
-    }
-
-    fn handle_speech_started(&mut self, now: Instant) {
-        let interrupts = self.server_interrupts && (self.timing.agent_audible() || !self.line.drained());
-        self.timing.speech_started(now, interrupts);
-        if interrupts {
-            info!("AI {}: barge-in, heard by the server", self.id());
-        }
-        if self.server_interrupts {
-            self.interrupt(interrupts, Noticed::ByProvider);
-        }
-    }
-
-    /// Silences the agent. `audible` if there was something to silence.
-    fn interrupt(&mut self, audible: bool, noticed: Noticed) {
-        self.end.shared().info.stats.barge_ins.fetch_add(u32::from(audible), Ordering::Relaxed);
-        self.noticed = noticed;
-        self.line.flush();
-        self.end.ring();
-        // A flush at the place of the one before has nothing to wait for.
-        self.settle_flush();
-    }
-
     fn handle_transcript(&mut self, speaker: Speaker, text: &str, complete: bool, now: Instant) {
         self.timing.word(now);
         if complete {
@@ -502,29 +429,4 @@ impl Call {
     fn id(&self) -> &str {
         &self.end.shared().info.id
     }
-}
-
-/// Opens the WebSocket, after what the provider wants before.
-async fn connect(dialect: &mut dyn Dialect, tls: Option<TlsConnector>) -> Result<Transport, Outcome> {
-    if let Some(request) = dialect.request_first() {
-        let (status, body) = http::fetch(&request, tls.clone()).await?;
-        dialect.handle_response(status, &body);
-        while let Some(output) = dialect.poll_output() {
-            if let Output::Fault(fault) = output {
-                return Err(fatal(&fault, false));
-            }
-        }
-    }
-    Transport::connect(&dialect.handshake(), tls).await
-}
-
-/// How a call ends by `fault`, which is none that it could survive.
-fn fatal(fault: &Fault, ready: bool) -> Outcome {
-    let status = match fault.kind {
-        FaultKind::Authentication => Status::AuthFail,
-        FaultKind::Expired => Status::Lost,
-        _ if ready => Status::Error,
-        _ => Status::ConnFail,
-    };
-    Outcome::new(status, format!("the AI server reports: {}", fault.message))
 }

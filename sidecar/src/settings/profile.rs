@@ -210,8 +210,8 @@ impl Profile {
         }
     }
 
-    /// What the provider is told in a call with `options`. The profile's key and headers go to the profile's own server
-    /// only: a dialplan may take the address, or what it believes to be a name, from somebody else.
+    /// What the provider is told in a call with `options`. The profile's key, headers, variables and settings in the
+    /// provider's words, any of which may be secret, go to the profile's own server only: a dialplan may take the address, or what it believes to be a name, from somebody else.
     pub fn session(&self, options: &CallOptions) -> Session {
         let mut session = self.session.clone();
         let overrides = [
@@ -227,17 +227,20 @@ impl Profile {
                 setting.clone_from(value);
             }
         }
-        if origin(&session.url) != origin(&self.session.url) {
+        let own_server = origin(&session.url) == origin(&self.session.url);
+        if !own_server {
             session.api_key = Secret::default();
             session.headers.clear();
+            session.provider_settings.clear();
         }
         let overridden = |name: &str| options.headers.iter().any(|(extra, _)| extra.eq_ignore_ascii_case(name));
         session.headers.retain(|(name, _)| !overridden(name));
         let extra = options.headers.iter().map(|(name, value)| (name.clone(), Secret::new(value)));
         session.headers.extend(extra);
-        session.variables = self.variables.iter().chain(&options.variables).cloned().collect();
-        session.instructions = fill_in(&session.instructions, &session.variables);
-        session.greeting = fill_in(&session.greeting, &session.variables);
+        let variables: Vec<_> = self.variables.iter().chain(&options.variables).cloned().collect();
+        session.instructions = fill_in(&session.instructions, &variables);
+        session.greeting = fill_in(&session.greeting, &variables);
+        session.variables = if own_server { variables } else { options.variables.clone() };
         session.tools = tools::declared(self);
         session.interrupt_response &= options.barge_in.unwrap_or(self.barge_in).by_server();
         session

@@ -154,7 +154,8 @@ fn the_sample_file_explains_every_key_and_no_other() {
 
 #[test]
 fn the_account_of_a_profile_goes_to_its_own_server_only() {
-    let settings = parse(&format!("{PRACTICE}api_key = hunter2\nheader = X-Key: hunter2\n")).expect("valid");
+    let text = format!("{PRACTICE}api_key = hunter2\nheader = X-Key: hunter2\nvariable = token=hunter2\n");
+    let settings = parse(&format!("{text}provider_settings = {{\"token\": \"hunter2\"}}\n")).expect("valid");
     let session = |options: &str| settings.profiles["practice"].session(&CallOptions::parse(options).expect("valid"));
     let same = session("practice,u(ws://127.0.0.1:9797/other)H(x-key: mine)");
     assert_eq!(same.api_key.reveal(), "hunter2");
@@ -163,7 +164,9 @@ fn the_account_of_a_profile_goes_to_its_own_server_only() {
         let other = session(&format!("practice,u({url})H(X-Mine: 1)"));
         assert!(other.api_key.is_empty(), "{url}");
         assert_eq!(other.headers.len(), 1, "{url}");
+        assert!(other.variables.is_empty() && other.provider_settings.is_empty(), "{url}");
     }
+    assert!(!same.variables.is_empty() && !same.provider_settings.is_empty());
 }
 
 #[test]
