@@ -2,12 +2,10 @@
 
 mod common;
 
-use std::io::{BufRead, BufReader};
-use std::path::Path;
-use std::process::{Child, ChildStdout, Command, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
+use common::python::PythonServer;
 use common::signal::{codes, is_sound, position, sounds};
 use common::{SOON, Stage, eventually};
 use practice_agent::{Api, Builder, Pace, Received, Script, Server, Session, Speech, Step};
@@ -95,7 +93,7 @@ fn assert_heard_exactly(call: &PhoneCall, said: &[u8]) {
     let heard = call.heard().bytes();
     let place = position(&heard, &said[..160]).expect("the beginning is heard");
     assert!(heard[place..].starts_with(said), "something else is heard");
-    assert_eq!(sounds(&heard).iter().map(|(_, sound)| sound.len()).sum::<usize>(), said.len(), "and nothing more");
+    assert_eq!(sound(call), said.len(), "and nothing more");
 }
 
 #[test]
@@ -144,18 +142,18 @@ fn a_bot_for_twilio_clears_and_gets_its_marks_back_at_once() {
     assert!(talk.first_heard() < cleared, "it was heard before");
 
     talk.session.perform(Script::new().then(Step::SpeechStopped));
-    let heard_before = talk.call.heard().bytes().len();
+    let heard_before = sound(&talk.call);
     talk.bot_says(4, 300);
-    let echoed = talk.event("mark", 1);
-    assert!(echoed.at > mark.at);
-    let again = talk.call.heard().bytes()[heard_before..].iter().filter(|code| !is_silent(**code)).count();
+    talk.event("mark", 1);
+    let again = sound(&talk.call) - heard_before;
     assert!(again >= 250 * CODES_IN_MS, "the next answer is heard: {again} codes");
     talk.call.hang_up();
     assert_eq!(talk.stage.result("100").number("BARGEINS"), 1.0);
 }
 
-fn is_silent(code: u8) -> bool {
-    common::signal::SILENT_CODES.contains(&code)
+/// G.711 codes that were heard of the bot's voice.
+fn sound(call: &PhoneCall) -> usize {
+    sounds(&call.heard().bytes()).iter().map(|(_, sound)| sound.len()).sum()
 }
 
 #[test]
@@ -188,48 +186,11 @@ fn a_bot_of_ones_own_hears_and_is_heard_flushes_and_hangs_up() {
     talk.stage.assert_nothing_left();
 }
 
-/// The bot of `examples/`, in a process of its own.
-struct ExampleBot {
-    process: Child,
-    /// Kept: a bot whose words nobody takes would fail.
-    _stdout: BufReader<ChildStdout>,
-    url: String,
-}
-
-impl ExampleBot {
-    fn start() -> Self {
-        let checkout = Path::new(env!("CARGO_MANIFEST_DIR"));
-        let python = Path::new(env!("CARGO_TARGET_TMPDIR")).join("../wire/venv/bin/python");
-        // It ends with this test, however the test ends.
-        let mut process = Command::new("setpriv")
-            .args(["--pdeathsig", "KILL", "--"])
-            .arg(&python)
-            .arg(checkout.join("examples/raw_bot.py"))
-            .arg("0")
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap_or_else(|problem| panic!("{}: {problem}; tests/wire/setup.sh makes it", python.display()));
-        let mut line = String::new();
-        let mut stdout = BufReader::new(process.stdout.take().expect("it is piped"));
-        stdout.read_line(&mut line).expect("the bot says where it listens");
-        assert!(line.starts_with("listens"), "{} does not run; tests/wire/setup.sh makes it", python.display());
-        let port = line.trim().rsplit(' ').next().unwrap_or_default().to_owned();
-        Self { process, _stdout: stdout, url: format!("ws://127.0.0.1:{port}") }
-    }
-}
-
-impl Drop for ExampleBot {
-    fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-    }
-}
-
 #[test]
 fn the_example_bot_says_back_what_it_heard() {
-    let example = ExampleBot::start();
+    let example = PythonServer::start("examples/raw_bot.py", &[]);
     let keys = "dialect = raw\nbarge_in = server\ntransfer_context = default";
-    let stage = stage(bot(Api::Raw), keys, Some(&example.url));
+    let stage = stage(bot(Api::Raw), keys, Some(&example.url("/")));
     let call = dial(&stage, Codec::Ulaw);
     // A key makes the bot forget what it heard until then.
     call.send_digit('1');
@@ -245,12 +206,13 @@ fn the_example_bot_says_back_what_it_heard() {
     call.play_bytes(&codes(8, 5000 * CODES_IN_MS));
     call.wait_played(SOON).expect("the phone sends");
     call.send_digit('#');
-    let began = Instant::now();
+    let heard_before = sound(&call);
     let silent = || call.heard().audio().next_back().is_some_and(|packet| !is_sound(packet));
     eventually("the bot speaks again", SOON, || !silent());
     call.send_digit('*');
     eventually("a key silences it", SOON, silent);
-    assert!(began.elapsed() < Duration::from_secs(4), "long before it was through");
+    let heard = sound(&call) - heard_before;
+    assert!(heard < 4000 * CODES_IN_MS, "{heard} codes are heard before it is silent");
     call.send_digit('9');
     let result = stage.result("100");
     assert_eq!((result.get("STATUS"), result.get("TRANSFER")), ("TRANSFER", "200@default"), "{result:?}");
