@@ -2,7 +2,7 @@
 
 mod common;
 
-use ai_dialect::{Noticed, Output, Payload, Session};
+use ai_dialect::{Noticed, Output, Payload, Secret, Session};
 use ai_media::Format;
 use common::{Talk, audio_sent, sent, unrecognised, withstands_nonsense};
 use serde_json::{Value, json};
@@ -29,6 +29,17 @@ fn opened() -> Talk {
 
 fn media(payload: &str) -> Value {
     json!({"event": "media", "streamSid": STREAM, "media": {"payload": payload}})
+}
+
+#[test]
+fn the_handshake_is_signed_with_the_token_if_there_is_one() {
+    let headers = |session: Session| {
+        let handshake = Talk::new("twilio", session, Format::ULAW).dialect.handshake();
+        handshake.headers.into_iter().map(|(name, value)| (name, value.reveal().to_owned())).collect::<Vec<_>>()
+    };
+    assert_eq!(headers(session()), []);
+    let signed = Session { api_key: Secret::new("12345"), ..session() };
+    assert_eq!(headers(signed), [("X-Twilio-Signature".into(), "/5mvxNeOJlhlHoGo6j8L/oRVdXY=".into())]);
 }
 
 #[test]
