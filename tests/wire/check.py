@@ -9,7 +9,6 @@ own client is run against a server of ours, and our messages must have the field
 import json
 import sys
 import threading
-from functools import cache
 from pathlib import Path
 
 import deepgram.agent.v1.types as deepgram
@@ -19,7 +18,7 @@ from elevenlabs.types import ConversationInitiationClientDataRequestInput
 from google.genai.types import LiveClientMessage, RealtimeInputConfig
 from openai.types.beta.realtime import RealtimeClientEvent as BetaClientEvent
 from openai.types.realtime import RealtimeClientEvent
-from pydantic import BaseModel, TypeAdapter
+from strict import read_as
 from websockets.sync.server import serve
 
 DEEPGRAM = {
@@ -28,27 +27,6 @@ DEEPGRAM = {
     "FunctionCallResponse": deepgram.AgentV1SendFunctionCallResponse,
     "InjectUserMessage": deepgram.AgentV1InjectUserMessage,
 }
-
-
-def unknown_fields(value, path=""):
-    """Fields that a type took without knowing them."""
-    if isinstance(value, BaseModel):
-        yield from (f"{path}.{name}" for name in value.model_extra or {})
-        for name in type(value).model_fields:
-            yield from unknown_fields(getattr(value, name), f"{path}.{name}")
-    elif isinstance(value, list):
-        for item in value:
-            yield from unknown_fields(item, f"{path}[]")
-
-
-adapter = cache(TypeAdapter)
-
-
-def read_as(kind, message):
-    """`message` as a `kind`, to its last field."""
-    read = adapter(kind).validate_python(message)
-    if unknown := list(unknown_fields(read)):
-        raise ValueError(f"{', '.join(unknown)}: no such field in {type(read).__name__}")
 
 
 def check_openai(message):

@@ -4,7 +4,8 @@
 
 The agent says what is in the file (bytes of the format it speaks) faster than it is heard. A key that the caller presses
 interrupts it; something of the interrupted answer comes late, and then the agent hangs up by a tool. Every message of the
-client but audio is printed, and at the end how many bytes of audio came.
+client but audio is printed, and at the end how many bytes of audio came. What is sent is checked with the types of the
+vendor's package, where it has such.
 """
 
 import asyncio
@@ -14,6 +15,9 @@ import sys
 from http import HTTPStatus
 from pathlib import Path
 
+import deepgram.agent.v1.types as deepgram
+from google.genai.types import LiveServerMessage
+from strict import read_as
 from websockets.asyncio.server import serve
 
 KEY = "sk-test-0123456789"
@@ -87,6 +91,7 @@ class Gemini(Vendor):
         pass
 
     async def tell(self, message):
+        LiveServerMessage.model_validate_json(json.dumps(message))
         await self.socket.send(json.dumps(message).encode())  # in a binary frame, as the real one does
 
     async def say(self, audio):
@@ -105,6 +110,10 @@ class Gemini(Vendor):
 class Deepgram(Vendor):
     def audio_in(self, message):
         return message if isinstance(message, bytes) else None
+
+    async def tell(self, message):
+        read_as(getattr(deepgram, f"AgentV1{message['type']}"), message)
+        await super().tell(message)
 
     async def greet(self):
         await self.tell({"type": "Welcome", "request_id": "r1"})
