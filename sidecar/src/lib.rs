@@ -15,6 +15,7 @@
 mod agent_line;
 mod call;
 pub mod link;
+mod moderation;
 pub mod options;
 mod outcome;
 mod runtime;

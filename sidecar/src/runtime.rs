@@ -14,6 +14,7 @@ use tokio::runtime::{Handle, Runtime};
 
 use crate::call::Call;
 use crate::link::{ChannelEnd, Doorbell, Shared, link};
+use crate::moderation;
 use crate::options::CallOptions;
 use crate::settings::{BargeInMode, Profile};
 use crate::stats::{CallStats, SessionInfo};
@@ -101,6 +102,7 @@ impl Sidecar {
             .thread_name("ai_sidecar")
             .on_thread_start(config.on_thread_start)
             .on_thread_stop(config.on_thread_stop)
+            .on_thread_park(moderation::before_wait)
             .enable_io()
             .enable_time()
             .build()?;
