@@ -4,6 +4,7 @@ use std::ffi::{CStr, c_int};
 use std::marker::PhantomData;
 use std::ptr::{self, NonNull};
 use std::slice;
+use std::time::Duration;
 
 use ai_media::{Encoding, Format};
 use ai_sidecar::link::Doorbell;
@@ -11,7 +12,6 @@ use std::os::fd::AsRawFd as _;
 
 use crate::ffi;
 use crate::log::c_string;
-use crate::wake::Timer;
 
 /// The channel whose thread is running right now.
 ///
@@ -21,8 +21,6 @@ pub(crate) struct Channel {
     _own_thread: PhantomData<*mut ()>,
 }
 
-/// Longest wait; the timer ends it far sooner. [ms]
-const WAIT_MAX_MS: c_int = 1000;
 /// What `ast_waitfor_nandfds` leaves of the time when the system refuses to wait.
 const WAIT_FAILED: c_int = -1;
 
@@ -31,12 +29,10 @@ const WAIT_FAILED: c_int = -1;
 pub(crate) enum Wake {
     /// A frame can be read.
     Frame,
-    /// The timer has fired.
-    Timer,
     /// The sidecar has rung.
     Doorbell,
-    /// Nothing: the wait was interrupted.
-    Nothing,
+    /// The time is over, or a signal came.
+    Time,
     /// The system refused to wait: trying again would only spin.
     Broken,
 }
@@ -142,14 +138,15 @@ impl Channel {
         BorrowedFormats::new(self, format)
     }
 
-    /// Sleeps until there is a frame, the timer fires or the doorbell rings.
+    /// Sleeps until there is a frame, the doorbell rings or `time` is over. Wakes up to 1 ms before that, never after: the
+    /// wait counts whole milliseconds.
     ///
     /// # Realtime
     /// This is where the thread sleeps.
-    pub(crate) fn wait(&self, timer: &Timer, doorbell: &Doorbell) -> Wake {
+    pub(crate) fn wait(&self, time: Duration, doorbell: &Doorbell) -> Wake {
         let mut channels = [self.raw()];
-        let mut fds = [timer.fd(), doorbell.file().as_raw_fd()];
-        let (mut exception, mut ready, mut ms) = (0, -1, WAIT_MAX_MS);
+        let mut fds = [doorbell.file().as_raw_fd()];
+        let (mut exception, mut ready, mut ms) = (0, -1, time.as_millis() as c_int);
         // SAFETY: the channel is valid (`from_raw`), both arrays have the lengths given, and everything lives until the
         // call returns.
         let winner = unsafe {
@@ -166,9 +163,8 @@ impl Channel {
         match (winner.is_null(), ms) {
             (false, _) => Wake::Frame,
             (true, WAIT_FAILED) => Wake::Broken,
-            (true, _) if ready == timer.fd() => Wake::Timer,
             (true, _) if ready == doorbell.file().as_raw_fd() => Wake::Doorbell,
-            (true, _) => Wake::Nothing,
+            (true, _) => Wake::Time,
         }
     }
 

@@ -170,7 +170,7 @@ impl AgentLine {
 mod tests {
     use std::time::Instant;
 
-    use ai_media::playout::{Played, Playout};
+    use ai_media::playout::{Backlog, Played, Playout};
     use ai_media::ring::agent_ring;
 
     use super::*;
@@ -187,7 +187,7 @@ mod tests {
             let now = Instant::now();
             let transcoder = Transcoder::new(wire, channel).expect("valid rates");
             let line = AgentLine::new(feed, transcoder, Duration::from_secs(2));
-            Self { line, playout: Playout::new(sink, channel, Duration::from_millis(40), now), now }
+            Self { line, playout: Playout::new(sink, channel, Duration::from_millis(40), Backlog::Played, now), now }
         }
 
         /// Runs playout for `ms` and answers how much of that was the agent's voice. [ms]

@@ -136,7 +136,8 @@ impl Sidecar {
             started: Instant::now(),
             stats: CallStats::default(),
         };
-        let (mut channel_end, task_end, feed) = link(info, doorbell, format, plan.profile.playout_target);
+        let (preroll, backlog) = (plan.profile.playout_target, plan.profile.playout_backlog);
+        let (mut channel_end, task_end, feed) = link(info, doorbell, format, preroll, backlog);
         let shared = task_end.shared().clone();
         let caller = transcoder(format, plan.dialect.caller_format());
         let agent = transcoder(plan.dialect.agent_format(), format);

@@ -220,6 +220,29 @@ impl AgentSink {
         self.shared.backlog.load(Ordering::Acquire)
     }
 
+    /// Bytes that have come since the call began.
+    pub(crate) fn arrived(&self) -> u64 {
+        self.cursor + self.ready() as u64
+    }
+
+    /// Copies what comes next to `audio` and leaves it in the ring, which must hold as much.
+    pub(crate) fn peek(&mut self, audio: &mut [u8]) {
+        if let Ok(chunk) = self.consumer.read_chunk(audio.len()) {
+            let (first, second) = chunk.as_slices();
+            audio[..first.len()].copy_from_slice(first);
+            audio[first.len()..].copy_from_slice(second);
+        }
+    }
+
+    /// Leaves out the next `bytes` bytes, which the ring must hold, and counts them as heard.
+    pub(crate) fn skip(&mut self, bytes: usize) {
+        if let Ok(chunk) = self.consumer.read_chunk(bytes) {
+            chunk.commit_all();
+            self.cursor += bytes as u64;
+            self.shared.cursor.store(self.cursor, Ordering::Release);
+        }
+    }
+
     /// Fills `frame` from the ring, which must hold as much, and counts it as heard.
     pub(crate) fn pop(&mut self, frame: &mut [u8]) {
         if self.consumer.pop_entire_slice(frame).is_ok() {
