@@ -116,6 +116,7 @@ impl AgentLine {
                 break;
             }
         }
+        self.feed.announce(self.queue.len());
         if self.queue.is_empty() && self.turn_over {
             self.feed.end_turn();
         }

@@ -65,7 +65,6 @@ struct Seen {
     played: u64,
     arrived_before: u64,
     lowest: usize,
-    overfull: bool,
 }
 
 impl CatchUp {
@@ -99,7 +98,7 @@ impl CatchUp {
     }
 
     fn watch_anew(&mut self, sink: &AgentSink) {
-        self.seen = Seen { played: 0, arrived_before: sink.arrived(), lowest: usize::MAX, overfull: false };
+        self.seen = Seen { played: 0, arrived_before: sink.arrived(), lowest: usize::MAX };
     }
 
     /// Takes the next frame from `sink`, which holds at least as much, and leaves something out where that is due.
@@ -120,19 +119,18 @@ impl CatchUp {
     }
 
     fn watch(&mut self, sink: &AgentSink) {
-        let ready = sink.ready();
-        self.seen.lowest = self.seen.lowest.min(ready);
-        self.seen.overfull |= sink.backlog();
+        let behind = sink.behind();
+        self.seen.lowest = self.seen.lowest.min(behind);
         self.seen.played += self.frame as u64;
         if self.seen.played >= self.window {
             let arrived = sink.arrived() - self.seen.arrived_before;
-            let in_real_time = !self.seen.overfull && arrived.abs_diff(self.window) <= self.window / PACE_PART;
+            let in_real_time = arrived.abs_diff(self.window) <= self.window / PACE_PART;
             let is_delay = in_real_time || self.backlog == Backlog::Skipped;
             self.surplus = if is_delay { self.seen.lowest.saturating_sub(self.target) } else { 0 };
             self.watch_anew(sink);
         }
         let late = self.target + self.format.bytes_in_ms(LATE_MS);
-        self.late = if ready > late { self.late + 1 } else { 0 };
+        self.late = if behind > late { self.late + 1 } else { 0 };
     }
 
     /// What of a live stream is too late to be heard. [bytes]
@@ -140,7 +138,7 @@ impl CatchUp {
         if self.backlog == Backlog::Played {
             return None;
         }
-        self.chasing = sink.backlog() || self.late >= LATE_FRAMES || (self.chasing && sink.ready() > self.target);
+        self.chasing = sink.backlog() || self.late >= LATE_FRAMES || (self.chasing && sink.behind() > self.target);
         let cut = sink.ready().saturating_sub(self.target.max(self.frame));
         if !self.chasing || cut < fade::edge_bytes(self.format) {
             return None;
@@ -251,6 +249,7 @@ mod tests {
         fn pump(&mut self) {
             let pushed = self.feed.push(&self.waiting);
             self.waiting.drain(..pushed);
+            self.feed.announce(self.waiting.len());
         }
 
         fn frame(&mut self) -> Played {
