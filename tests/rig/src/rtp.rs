@@ -54,6 +54,8 @@ pub(crate) struct Sending {
     pub(crate) network: Network,
     /// While it is muted it says so with comfort noise.
     pub(crate) comfort_noise: bool,
+    /// RTP sequence number of the first packet.
+    pub(crate) first_sequence: u16,
 }
 
 /// The audio of one call. Closing it ends both threads.
@@ -213,7 +215,7 @@ impl Line {
         let mut due = Instant::now();
         // Any number will do, but each call's should differ: a packet of another call then shows.
         let ssrc = u32::from(self.port()) << 8 | 0xA1;
-        let (mut sequence, mut timestamp) = (0u16, 0u32);
+        let (mut sequence, mut timestamp) = (self.sending.first_sequence, 0u32);
         let mut wire = Wire::new(self.sending.network);
         while !self.closed.load(Ordering::Relaxed) {
             let arrival = wire.next_arrival().filter(|_| !self.outgoing().stalled);
