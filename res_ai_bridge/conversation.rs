@@ -52,6 +52,8 @@ pub(crate) struct Conversation<'a> {
     connected: bool,
     /// Audio flows to the phone. False while the call waits to be answered.
     open: bool,
+    /// The phone has put the call on hold.
+    on_hold: bool,
     caller: CallerStream,
     barge_in: Option<BargeIn>,
     buffer: Box<FrameBuffer>,
@@ -76,6 +78,7 @@ impl<'a> Conversation<'a> {
             started: now,
             connected: false,
             open: !limits.answer_when_connected,
+            on_hold: false,
             barge_in: limits.local_vad.map(BargeIn::new),
             limits,
             caller: CallerStream::new(format, jitter_target, now),
@@ -197,7 +200,13 @@ impl<'a> Conversation<'a> {
 
     /// Takes what the caller sent; answers the digit that ends the conversation.
     fn take(&mut self, frame: &Frame, now: Instant) -> Option<char> {
+        if self.channel.has_another_line() {
+            self.take_new_source(now);
+            self.set_on_hold(false, now);
+        }
         match frame.content(self.formats) {
+            // Music, for the agent to pass the time with.
+            Content::Voice(_) if self.on_hold => {}
             Content::Voice(audio) => {
                 let end = &mut *self.end;
                 if audio.len().is_multiple_of(self.frame_bytes) {
@@ -215,9 +224,25 @@ impl<'a> Conversation<'a> {
                 self.end.tell(CallerEvent::Digit(digit));
             }
             Content::T38Request => self.channel.refuse_t38(),
+            Content::Hold(on_hold) => self.set_on_hold(on_hold, now),
+            Content::NewSource => self.take_new_source(now),
             // The caller's stream covers what has no samples.
             Content::Blank | Content::Nothing => {}
         }
         None
+    }
+
+    fn take_new_source(&mut self, now: Instant) {
+        let end = &mut *self.end;
+        self.caller.begin_anew(now, |audio| end.hear(audio, now));
+    }
+
+    /// A phone on hold plays music to its user or to us, and nobody hears the agent: its words wait.
+    fn set_on_hold(&mut self, on_hold: bool, now: Instant) {
+        if self.on_hold != on_hold {
+            self.on_hold = on_hold;
+            self.end.playout.pause(on_hold);
+            self.end.tell(CallerEvent::OnHold(on_hold, now));
+        }
     }
 }

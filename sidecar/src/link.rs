@@ -55,6 +55,8 @@ pub enum CallerEvent {
     Held(Instant),
     /// It was noise: playback goes on.
     Resumed,
+    /// The phone has put the call on hold (true) or taken it back, at this moment.
+    OnHold(bool, Instant),
     /// The caller does interrupt. Playback is held until it is flushed.
     Interrupted,
 }

@@ -51,6 +51,8 @@ pub struct Playout {
     /// The turn goes on after a break: its next frame fades in.
     resumes: bool,
     held: bool,
+    /// The phone does not listen: it has put the call on hold.
+    paused: bool,
     last_sample: i16,
     underruns: u64,
 }
@@ -74,6 +76,7 @@ impl Playout {
             waiting_since: None,
             resumes: false,
             held: false,
+            paused: false,
             last_sample: 0,
             underruns: 0,
         }
@@ -101,6 +104,16 @@ impl Playout {
     pub fn hold(&mut self, held: bool) {
         self.resumes |= held && self.speaking;
         self.held = held;
+    }
+
+    /// Keeps the agent's voice for a phone that does not listen, or lets it go on where it stopped. A flush changes nothing
+    /// about that.
+    ///
+    /// # Realtime
+    /// Two stores.
+    pub fn pause(&mut self, paused: bool) {
+        self.resumes |= paused && self.speaking;
+        self.paused = paused;
     }
 
     /// True while the agent's voice is on the line.
@@ -132,11 +145,12 @@ impl Playout {
     pub fn poll(&mut self, now: Instant, frame: &mut [u8]) -> Option<Played> {
         let ready = self.sink.ready();
         let spoke = self.speaking;
+        let may_speak = !self.held && !self.paused;
         if self.grid.is_due(now) {
-            self.speaking = !self.held && if spoke { self.goes_on(ready) } else { self.starts(ready, now) };
+            self.speaking = may_speak && if spoke { self.goes_on(ready) } else { self.starts(ready, now) };
             self.grid.leave(now, !self.speaking);
         } else {
-            let early = !spoke && !self.held && self.grid.may_lead(now) && self.starts(ready, now);
+            let early = !spoke && may_speak && self.grid.may_lead(now) && self.starts(ready, now);
             if !early {
                 return None;
             }
@@ -352,6 +366,26 @@ mod tests {
             (Played::Agent { first: false }, 9),
             "what was held is gone, and the hold with it"
         );
+    }
+
+    #[test]
+    fn a_paused_line_keeps_what_the_agent_says_and_a_flush_does_not_end_the_pause() {
+        let mut line = Line::new();
+        line.feed.push(&[1; 2 * FRAME]);
+        line.feed.end_turn();
+        line.playout.pause(true);
+        assert_eq!(line.one(0), Played::Silence { first: false });
+        line.feed.flush();
+        line.feed.push(&[2; FRAME]);
+        line.feed.end_turn();
+        assert_eq!(line.one(20), Played::Silence { first: false });
+        line.playout.hold(true);
+        line.playout.hold(false);
+        assert_eq!(line.one(40), Played::Silence { first: false }, "whoever else lets go");
+        line.playout.pause(false);
+        let heard = line.at(60);
+        assert_eq!((heard[0].0, heard[0].1[FRAME - 1]), (Played::Agent { first: true }, 2));
+        assert_eq!(line.playout.underruns(), 0);
     }
 
     #[test]
