@@ -208,40 +208,6 @@ fn a_phone_that_sends_nothing_or_comfort_noise_is_silence_at_the_pace_of_time() 
 }
 
 #[test]
-fn a_call_on_hold_goes_on_when_it_is_taken_back() {
-    let stage = stage("idle_timeout_s = 60");
-    for direction in [Direction::SendOnly, Direction::Inactive] {
-        let what = format!("hold ({direction:?})");
-        let talk = Talk::begin(&stage, |phone| phone);
-        let (before, after) = (codes(27, 4000), codes(28, 4000));
-        talk.say(&before);
-        talk.call.renegotiate(Codec::Alaw, direction, SOON).expect("the call is put on hold");
-        talk.call.mute(true);
-        let held = Instant::now();
-        let audio = talk.session.caller_audio_time();
-        sleep(ms(2000));
-        let (time, audio) = (held.elapsed(), talk.session.caller_audio_time() - audio);
-        println!(
-            "{what}: {audio:?} of audio in {time:?}, {} packets",
-            talk.call.heard().audio().filter(|p| p.at > held).count()
-        );
-        assert!(audio.abs_diff(time) <= PACE, "{what}: {audio:?} of audio in {time:?}");
-        talk.call.mute(false);
-        talk.call.renegotiate(Codec::Alaw, Direction::Both, SOON).expect("the call is taken back");
-        talk.say(&after);
-        let heard = talk.session.caller_audio();
-        let spoken: Vec<u8> = sounds(&heard).into_iter().flat_map(|(_, sound)| sound.to_vec()).collect();
-        assert!(spoken == [before, after].concat(), "{what}: the AI hears what was said before and after");
-        let answer = codes(29, 8000);
-        talk.session.perform(Script::new().say(practice_agent::Speech::wire("after hold", answer.clone())));
-        sleep(ms(1500));
-        assert!(position(&talk.call.heard().bytes(), &answer).is_some(), "{what}: the caller hears the agent");
-        talk.call.hang_up();
-        talk.call.wait_for(CallEvent::Ended(rig::Ended::ByCaller), SOON).expect("the call ends");
-    }
-}
-
-#[test]
 fn the_longest_duration_ends_a_call_that_sends_nothing() {
     let stage = stage("max_duration_s = 3");
     let talk = Talk::begin(&stage, |phone| phone);

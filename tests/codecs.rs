@@ -6,7 +6,7 @@ mod common;
 use std::thread::sleep;
 use std::time::Duration;
 
-use common::signal::{Chord, compare};
+use common::signal::{Chord, likest_db};
 use common::{SOON, Stage, extension, profile};
 use practice_agent::{Script, Server, Session, Speech};
 use rig::{Codec, Direction, Phone, PhoneCall, Rig};
@@ -47,7 +47,7 @@ impl<'a> Talk<'a> {
             (self.call.heard().pcm().split_off(heard_before), codec.rate_hz()),
         ];
         let [to_agent, to_caller] = heard.map(|(samples, rate_hz)| {
-            let snr_db = snr_db(&samples, sound, rate_hz);
+            let snr_db = likest_db(&samples, sound, rate_hz);
             Heard { samples, rate_hz, snr_db }
         });
         let what = self.what;
@@ -80,15 +80,6 @@ struct Heard {
     samples: Vec<i16>,
     rate_hz: u32,
     snr_db: f64,
-}
-
-/// Filters on the way delay by parts of a sample, too: as many of them are tried.
-const PARTS: u32 = 8;
-
-fn snr_db(heard: &[i16], sound: &dyn Fn(u32) -> Vec<i16>, rate_hz: u32) -> f64 {
-    let finely = sound(rate_hz * PARTS);
-    let part = |part: u32| finely[part as usize..].iter().step_by(PARTS as usize).copied().collect::<Vec<_>>();
-    (0..PARTS).map(|n| compare(heard, &part(n), rate_hz).snr_db).fold(f64::NEG_INFINITY, f64::max)
 }
 
 /// Energy in a band: Goertzel's filter every 5 Hz.

@@ -4,6 +4,7 @@
 
 pub mod signal;
 pub mod wire;
+pub mod witness;
 
 use std::time::{Duration, Instant};
 

@@ -106,6 +106,19 @@ pub fn compare(heard: &[i16], said: &[i16], rate_hz: u32) -> Likeness {
     Likeness { at, worst_db: worst.fold(f64::INFINITY, f64::min), snr_db: snr_db(&heard[..said.len()], said) }
 }
 
+/// Filters on the way delay by parts of a sample, too: as many of them are tried.
+const PARTS: u32 = 8;
+
+/// Finds in `heard` the sound that has the samples `sound(rate)` at any rate, and measures it. [dB]
+///
+/// # Panics
+/// As [`compare`].
+pub fn likest_db(heard: &[i16], sound: &dyn Fn(u32) -> Vec<i16>, rate_hz: u32) -> f64 {
+    let finely = sound(rate_hz * PARTS);
+    let part = |part: u32| finely[part as usize..].iter().step_by(PARTS as usize).copied().collect::<Vec<_>>();
+    (0..PARTS).map(|n| compare(heard, &part(n), rate_hz).snr_db).fold(f64::NEG_INFINITY, f64::max)
+}
+
 /// Signal-to-noise ratio of `heard` against `said`, sample by sample. [dB]
 pub fn snr_db(heard: &[i16], said: &[i16]) -> f64 {
     let power = |samples: &mut dyn Iterator<Item = f64>| samples.map(|sample| sample * sample).sum::<f64>();
@@ -143,6 +156,14 @@ pub fn intervals(recording: &Recording, from: Instant, to: Instant) -> Vec<Durat
     let mut intervals: Vec<_> = at.windows(2).map(|pair| pair[1].saturating_duration_since(pair[0])).collect();
     intervals.sort();
     intervals
+}
+
+/// Longest time between the audio packets that arrived in `from..to`.
+///
+/// # Panics
+/// When there are fewer than two.
+pub fn longest_interval(recording: &Recording, from: Instant, to: Instant) -> Duration {
+    percentile(&intervals(recording, from, to), 1.0)
 }
 
 /// Most audio packets that arrived within any `span`.
