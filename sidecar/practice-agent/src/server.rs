@@ -5,7 +5,8 @@
 use std::collections::VecDeque;
 use std::io;
 use std::net::SocketAddr;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Barrier, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use tokio::io::AsyncReadExt;
@@ -121,6 +122,23 @@ impl Server {
     /// All sessions so far, in order.
     pub fn sessions(&self) -> Vec<Session> {
         self.hall.lobby().sessions.clone()
+    }
+
+    /// Stops all threads of the server for `time`, as a machine does that has no CPU for it. Blocks the calling thread until
+    /// they run again.
+    pub fn freeze(&self, time: Duration) {
+        let Some(runtime) = &self.runtime else { return };
+        let workers = runtime.metrics().num_workers();
+        let together = Arc::new(Barrier::new(workers + 1));
+        for _ in 0..workers {
+            let together = together.clone();
+            runtime.spawn(async move {
+                together.wait();
+                thread::sleep(time);
+            });
+        }
+        together.wait();
+        thread::sleep(time);
     }
 
     /// The next session that this method has not returned yet. Blocks the calling thread.
