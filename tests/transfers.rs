@@ -10,7 +10,7 @@ use common::signal::{Chord, codes, is_sound, likest_db, longest_interval, sounds
 use common::witness::undisturbed;
 use common::{SOON, Stage, eventually};
 use practice_agent::{Script, Server, Session, Speech};
-use rig::{CallEvent, Codec, Ended, Phone, PhoneCall};
+use rig::{CallEvent, Codec, Direction, Ended, Phone, PhoneCall};
 
 /// Extensions that call the phone at this port, and one that is an echo after the conversation.
 const DIALPLAN: &str = "
@@ -177,6 +177,46 @@ fn a_phone_takes_the_place_of_the_first() {
             first.wait_ended(SOON).expect("the first is out of it");
             assert_converse(&call, &session, least_db, &what);
             assert_ends_well(&stage, &call, &session, formats, &what);
+        });
+    }
+}
+
+/// Has Asterisk play music to those who are on hold.
+fn load_music(stage: &Stage) {
+    let sound: String =
+        std::iter::repeat_n("UUUUUUUU\u{16}\u{16}\u{16}\u{16}\u{16}\u{16}\u{16}\u{16}", 10_000).collect();
+    stage.rig.write_config("music.ulaw", &sound).expect("the music is written");
+    let class = format!("[default]\nmode = playlist\nentry = {}\n", stage.rig.path_inside("etc/music"));
+    stage.rig.write_config("musiconhold.conf", &class).expect("the configuration is written");
+    stage.cli("module load res_musiconhold.so");
+}
+
+#[test]
+fn a_phone_that_hears_music_on_hold_is_transferred_and_hears_the_agent() {
+    for announced in [true, false] {
+        undisturbed(|| {
+            let stage = stage("audio = pcm24");
+            load_music(&stage);
+            let (transferor, call) = transferor_and_other(&stage, Codec::Alaw, true);
+            transferor.renegotiate(Codec::Alaw, Direction::SendOnly, SOON).expect("Asterisk agrees");
+            transferor.mute(true);
+            let before = call.heard().pcm().len();
+            eventually("the music plays", SOON, || {
+                call.heard().pcm()[before..].iter().filter(|sample| sample.unsigned_abs() > 1000).count() > 4000
+            });
+            let session = if announced {
+                let (consultation, session) = talk_to_ai(&stage, Codec::Alaw, "101");
+                transferor.join(&consultation, SOON).expect("Asterisk agrees");
+                consultation.wait_ended(SOON).expect("the transferor is out of it");
+                session
+            } else {
+                transferor.transfer("101", SOON).expect("Asterisk agrees");
+                heard(stage.session())
+            };
+            sleep(ms(300));
+            let what = if announced { "from hold, announced" } else { "from hold, unannounced" };
+            assert_converse(&call, &session, 33.0, what);
+            assert_ends_well(&stage, &call, &session, "alaw alaw", what);
         });
     }
 }
