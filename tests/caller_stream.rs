@@ -16,7 +16,7 @@ use rig::{Codec, Direction, Network, Phone, PhoneCall};
 /// How exactly the stream keeps to time: the length of packets, and of what the practice agent reads at once.
 const PACE: Duration = Duration::from_millis(100);
 /// How far from its place a packet may lie when the machine has delayed the one before it. [codes]
-const OUT_OF_PLACE: usize = 2 * 160;
+const OUT_OF_PLACE: usize = 5 * 160;
 /// Longest time between two packets of the line.
 const LONGEST_GAP: Duration = Duration::from_millis(100);
 
