@@ -149,6 +149,23 @@ fn packets_that_change_places_are_put_in_order() {
 }
 
 #[test]
+fn nothing_is_lost_when_the_source_of_the_packets_changes() {
+    undisturbed(|| {
+        let stage = stage("");
+        let talk = Talk::begin(&stage, |phone| phone);
+        let said = codes(30, 16_000);
+        talk.call.play_bytes(&said);
+        for back in [30, 1000] {
+            sleep(ms(500));
+            talk.call.change_source(back);
+        }
+        sleep(ms(1500));
+        talk.assert_pace("two changes of source");
+        talk.assert_heard(&said, "two changes of source");
+    });
+}
+
+#[test]
 fn jitter_reaches_the_ai_as_an_even_stream_to_the_code() {
     undisturbed(|| {
         let stage = stage("");

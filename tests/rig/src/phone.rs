@@ -33,12 +33,8 @@ impl Phone {
             password: "1001pass".into(),
             role: Role::IsCalled,
         };
-        let sending = Sending {
-            packet_time: Duration::from_millis(20),
-            network: Network::default(),
-            comfort_noise: false,
-            first_sequence: 0,
-        };
+        let sending =
+            Sending { packet_time: Duration::from_millis(20), network: Network::default(), comfort_noise: false };
         Self { parties, codec: Codec::Alaw, sending, directory: rig.directory().join("run") }
     }
 
@@ -63,12 +59,6 @@ impl Phone {
     /// Sends comfort noise (RFC 3389) while it is muted, in the place of nothing.
     pub fn comfort_noise(mut self) -> Self {
         self.sending.comfort_noise = true;
-        self
-    }
-
-    /// Begins its packets with this RTP sequence number, in the place of 0.
-    pub fn first_sequence(mut self, sequence: u16) -> Self {
-        self.sending.first_sequence = sequence;
         self
     }
 
@@ -215,6 +205,12 @@ impl PhoneCall {
     /// Lets the network deliver nothing, as if it were jammed, and later everything at once.
     pub fn stall(&self, stalled: bool) {
         self.line.stall(stalled);
+    }
+
+    /// Goes on as another source (SSRC) whose sequence numbers begin `back` before those it has had, as when a gateway on the
+    /// way transfers the call.
+    pub fn change_source(&self, back: u16) {
+        self.line.change_source(back);
     }
 
     /// Negotiates the call anew (re-INVITE): another codec, or hold and its end. Audio in the new codec leaves and is
