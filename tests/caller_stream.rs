@@ -101,9 +101,9 @@ fn packets_of_any_length_are_one_stream_to_the_code() {
 
 #[test]
 fn a_lost_packet_is_silence_in_its_place() {
-    undisturbed(|| {
-        let stage = stage("");
-        for (length, one_in) in [(20, 10), (20, 3), (60, 5)] {
+    for (length, one_in) in [(20, 10), (20, 3), (60, 5)] {
+        undisturbed(|| {
+            let stage = stage("");
             let what = format!("one in {one_in} packets of {length} ms lost");
             let network = Network { lose_one_in: Some(one_in), ..Network::default() };
             let talk = Talk::begin(&stage, |phone| phone.packet_time(ms(length)).network(network));
@@ -131,8 +131,8 @@ fn a_lost_packet_is_silence_in_its_place() {
             println!("{what}: {lost} of {} replaced by silence", lost + whole);
             let share = lost as f64 / (lost + whole) as f64;
             assert!((share - 1.0 / f64::from(one_in)).abs() <= 0.02, "{what}: {share}");
-        }
-    });
+        });
+    }
 }
 
 #[test]

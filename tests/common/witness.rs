@@ -16,8 +16,11 @@ const EVERY: Duration = Duration::from_millis(2);
 const STALL: Duration = Duration::from_millis(20);
 /// How often a test is run until it counts.
 const RUNS: u32 = 3;
+/// A machine that ran so long without a stall is quiet; a test waits for that at most as long as `QUIET_MAX`.
+const QUIET: Duration = Duration::from_secs(2);
+const QUIET_MAX: Duration = Duration::from_secs(20);
 
-/// Runs `test`. If it fails, and the machine stood still meanwhile, it runs again; the last of three runs counts in any case,
+/// Runs `test`. If it fails, and the machine stood still meanwhile, it runs again when the machine is quiet; the last of three runs counts in any case,
 /// so that a fault of the module is found on a busy machine, too.
 pub fn undisturbed(test: impl Fn()) {
     for run in 1..=RUNS {
@@ -28,11 +31,23 @@ pub fn undisturbed(test: impl Fn()) {
             Ok(()) => return,
             Err(_) if run < RUNS && stall >= STALL => {
                 eprintln!("run {run} failed, but the machine stood still for {stall:?}: once more");
+                wait_for_quiet();
             }
             Err(failure) => {
                 eprintln!("longest stall of the machine: {stall:?}");
                 resume_unwind(failure);
             }
+        }
+    }
+}
+
+fn wait_for_quiet() {
+    let deadline = Instant::now() + QUIET_MAX;
+    while Instant::now() < deadline {
+        let witness = Witness::begin();
+        thread::sleep(QUIET);
+        if witness.end() < STALL {
+            return;
         }
     }
 }
