@@ -389,6 +389,36 @@ mod tests {
     }
 
     #[test]
+    fn turn_after_turn_starts_at_once_though_the_grid_follows_the_callers_packets() {
+        let ms = Duration::from_millis(1);
+        let mut line = Line::new();
+        let mut frame = [0; FRAME];
+        let mut started = Vec::new();
+        for now in 0..60_000u32 {
+            let at = line.start + ms * now / 10;
+            // A turn of half a second every second, at another place between two packets each time.
+            if now % 10_000 == 5000 + (now / 10_000) * 37 {
+                line.feed.push(&[1; 20 * FRAME]);
+                line.feed.end_turn();
+                started.push((now, None));
+            }
+            let packet = now % 200 == 0;
+            if packet {
+                line.playout.grid().caller_packet(at);
+            }
+            let woken =
+                packet || at >= line.playout.grid().sleep_until() || started.last().is_some_and(|&(at, _)| at == now);
+            while woken && let Some(played) = line.playout.poll(at, &mut frame) {
+                if let (Played::Agent { first: true }, Some((_, start))) = (played, started.last_mut()) {
+                    *start = Some(now);
+                }
+            }
+        }
+        let delays: Vec<_> = started.iter().map(|&(sent, heard)| heard.expect("it is heard") - sent).collect();
+        assert_eq!(delays, [0; 6], "[0.1 ms]");
+    }
+
+    #[test]
     fn a_turn_shorter_than_the_preroll_is_heard() {
         let mut line = Line::new();
         line.feed.push(&[1; 50]);
