@@ -20,7 +20,7 @@ DATA_DIR = $(call asterisk_dir,Data directory,astdatadir,/usr/share/asterisk /va
 WITH_ASTERISK = set -a; . target/rig.env; set +a;
 
 .DEFAULT_GOAL := build
-.PHONY: build install demo up test lint unit wire integration bench checked setup setup-build clean help
+.PHONY: build install demo up test lint unit wire integration bench bench-docs checked setup setup-build clean help
 
 build: setup-build ## Build the module: target/release/libres_ai_bridge.so (default)
 	@$(WITH_ASTERISK) cargo build --release
@@ -63,12 +63,19 @@ wire: ## What the dialects send, read with the types of the vendors' own package
 
 integration: checked setup ## The module in a real Asterisk (TEST=name runs only tests so named)
 	@tests/wire/setup.sh
-	@$(WITH_ASTERISK) RES_AI_BRIDGE_SO=$(CURDIR)/$(CHECKED) RUST_TEST_THREADS=4 cargo test --release --no-fail-fast -p res_ai_bridge -- $(TEST)
+	@$(WITH_ASTERISK) RES_AI_BRIDGE_SO=$(CURDIR)/$(CHECKED) RUST_TEST_THREADS=4 tests/run.sh $(TEST)
 
-bench: build setup ## Measure AI() beside its rivals: target/bench/report.md, in under ten minutes (BENCH=--full: all of it)
+bench: build setup ## Measure AI() beside its rivals: target/bench/report.md, in under ten minutes (BENCH=--all: all there is, hours)
 	@tests/bench/setup.sh
-	@$(WITH_ASTERISK) cargo build --quiet --release -p practice-agent -p bench
+	@$(WITH_ASTERISK) cargo build --quiet --release -p bench
 	@$(WITH_ASTERISK) target/release/bench $(BENCH)
+
+bench-docs: ## Put the last report of `make bench`, its figures and pictures into docs/benchmarks/
+	@test -e target/bench/report.md || { echo "There is no report yet: make bench"; exit 1; }
+	@mkdir -p docs/benchmarks
+	@rm -f docs/benchmarks/*.svg
+	@cp target/bench/report.md target/bench/report.json docs/benchmarks/
+	@if ls target/bench/*.svg >/dev/null 2>&1; then cp target/bench/*.svg docs/benchmarks/; fi
 
 # The module with the allocator guard of its tests. Dependencies are shared with the ordinary build.
 checked: setup-build

@@ -56,7 +56,7 @@ fn generate_bindings(include: &Path) {
         .allowlist_function("ai_shim_.*")
         .allowlist_function("ast_(read|write|raw_answer|indicate|indicate_data|check_hangup|deactivate_generator)")
         .allowlist_function("ast_(waitfor_nandfds|frame_free|set_read_format|set_write_format|config_load2)")
-        .allowlist_function("ast_channel_(name|state|softhangup_internal_flag)")
+        .allowlist_function("ast_channel_(name|state|softhangup_internal_flag|tech_pvt)")
         .allowlist_function("ast_format_(get_sample_rate|cmp|cache_get_slin_by_rate)")
         .allowlist_function("ast_(config_destroy|category_browse|variable_browse|register_atexit|unregister_atexit)")
         .allowlist_function("ast_unregister_(application|thread)")

@@ -15,7 +15,7 @@ use crate::channel::{BorrowedFormats, Channel};
 use crate::conversation::{Conversation, Limits};
 use crate::ffi::ast_channel;
 use crate::module::Bridge;
-use crate::wake::{self, Timer};
+use crate::wake;
 use crate::{guard, module};
 
 /// Asterisk calls this on the channel's thread. 0: the dialplan goes on; -1: the channel is to be hung up.
@@ -97,11 +97,9 @@ fn hold(
     let Some(plan) = CallPlan::new(profile, options, channel.phone_format()) else {
         return failed("there is no such dialect");
     };
-    let (doorbell, timer) = match (wake::doorbell(), Timer::new()) {
-        (Ok(doorbell), Ok(timer)) => (doorbell, timer),
-        (Err(problem), _) | (_, Err(problem)) => {
-            return failed(&format!("no file descriptors for the call: {problem}"));
-        }
+    let doorbell = match wake::doorbell() {
+        Ok(doorbell) => doorbell,
+        Err(problem) => return failed(&format!("no file descriptor for the call: {problem}")),
     };
     if !channel.is_up() && options.no_answer {
         channel.progress();
@@ -124,7 +122,7 @@ fn hold(
     };
     results.begin(&end.info().id);
     info!("AI {}: {} talks to {}", end.info().id, end.info().channel, profile.name);
-    let conversation = guard::caught(|| Conversation::new(channel, &formats, &mut end, limits).run(&timer, &doorbell));
+    let conversation = guard::caught(|| Conversation::new(channel, &formats, &mut end, limits).run(&doorbell));
     results.take(&end.info().stats);
     conversation.unwrap_or_else(|panic| Outcome::new(Status::Error, format!("an error in the module: {panic}")))
 }

@@ -1,9 +1,11 @@
 //! A channel of Asterisk, its frames and its formats, behind safe methods.
 
-use std::ffi::{CStr, c_int};
+use std::cell::Cell;
+use std::ffi::{CStr, c_int, c_void};
 use std::marker::PhantomData;
 use std::ptr::{self, NonNull};
 use std::slice;
+use std::time::Duration;
 
 use ai_media::{Encoding, Format};
 use ai_sidecar::link::Doorbell;
@@ -11,18 +13,17 @@ use std::os::fd::AsRawFd as _;
 
 use crate::ffi;
 use crate::log::c_string;
-use crate::wake::Timer;
 
 /// The channel whose thread is running right now.
 ///
 /// Not `Send`: everything here belongs to the channel's own thread.
 pub(crate) struct Channel {
     raw: NonNull<ffi::ast_channel>,
+    /// The driver's end of the line, to tell one from the other by.
+    line: Cell<*mut c_void>,
     _own_thread: PhantomData<*mut ()>,
 }
 
-/// Longest wait; the timer ends it far sooner. [ms]
-const WAIT_MAX_MS: c_int = 1000;
 /// What `ast_waitfor_nandfds` leaves of the time when the system refuses to wait.
 const WAIT_FAILED: c_int = -1;
 
@@ -31,12 +32,10 @@ const WAIT_FAILED: c_int = -1;
 pub(crate) enum Wake {
     /// A frame can be read.
     Frame,
-    /// The timer has fired.
-    Timer,
     /// The sidecar has rung.
     Doorbell,
-    /// Nothing: the wait was interrupted.
-    Nothing,
+    /// The time is over, or a signal came.
+    Time,
     /// The system refused to wait: trying again would only spin.
     Broken,
 }
@@ -46,7 +45,9 @@ impl Channel {
     /// `raw` is the channel that an application was called with, the calling thread is the one it was called on, and
     /// the value does not outlive that call.
     pub(crate) unsafe fn from_raw(raw: *mut ffi::ast_channel) -> Option<Self> {
-        NonNull::new(raw).map(|raw| Self { raw, _own_thread: PhantomData })
+        let channel = NonNull::new(raw).map(|raw| Self { raw, line: Cell::default(), _own_thread: PhantomData })?;
+        channel.has_another_line();
+        Some(channel)
     }
 
     fn raw(&self) -> *mut ffi::ast_channel {
@@ -91,6 +92,17 @@ impl Channel {
         flags & ffi::AST_SOFTHANGUP_ASYNCGOTO as c_int != 0
     }
 
+    /// True once after the channel has got another phone's line: Asterisk puts that into the place of the first when a call
+    /// is transferred into a running application (masquerade).
+    ///
+    /// # Realtime
+    /// One load.
+    pub(crate) fn has_another_line(&self) -> bool {
+        // SAFETY: the channel is valid (`from_raw`); the answer is compared, never followed.
+        let line = unsafe { ffi::ast_channel_tech_pvt(self.raw()) };
+        self.line.replace(line) != line
+    }
+
     /// Stops tones and music that would swallow what is written.
     pub(crate) fn stop_generator(&self) {
         // SAFETY: the channel is valid (`from_raw`) and not locked by this thread.
@@ -122,10 +134,7 @@ impl Channel {
 
     /// What the phone itself speaks; codecs other than G.711 count as linear at their rate.
     pub(crate) fn phone_format(&self) -> Format {
-        // SAFETY: the channel is valid (`from_raw`) and not locked by this thread; the answer is ours to give back.
-        let Some(format) = (unsafe { FormatRef::from_raw(ffi::ai_shim_phone_format(self.raw())) }) else {
-            return Format::slin(8000);
-        };
+        let Some(format) = self.phone_codec() else { return Format::slin(8000) };
         // SAFETY: the format is held, and the cached ones live as long as Asterisk.
         unsafe {
             let is = |other| ffi::ast_format_cmp(format.0.as_ptr(), other) == ffi::AST_FORMAT_CMP_EQUAL;
@@ -137,19 +146,36 @@ impl Channel {
         }
     }
 
+    /// What the phone speaks now.
+    fn phone_codec(&self) -> Option<FormatRef> {
+        // SAFETY: the channel is valid (`from_raw`) and not locked by this thread; the answer is ours to give back.
+        unsafe { FormatRef::from_raw(ffi::ai_shim_phone_format(self.raw())) }
+    }
+
+    /// Sets what is read and written; false if Asterisk cannot translate. `format` is valid.
+    fn set_formats(&self, read: NonNull<ffi::ast_format>, write: NonNull<ffi::ast_format>) -> bool {
+        // SAFETY: the channel is valid (`from_raw`) and not locked by this thread; the callers hold the formats.
+        unsafe {
+            let read = ffi::ast_set_read_format(self.raw(), read.as_ptr()) == 0;
+            let write = ffi::ast_set_write_format(self.raw(), write.as_ptr()) == 0;
+            read && write
+        }
+    }
+
     /// Makes the channel read and write `format` until the answer is dropped. `None` if Asterisk cannot translate.
     pub(crate) fn borrow_formats(&self, format: Format) -> Option<BorrowedFormats<'_>> {
         BorrowedFormats::new(self, format)
     }
 
-    /// Sleeps until there is a frame, the timer fires or the doorbell rings.
+    /// Sleeps until there is a frame, the doorbell rings or `time` is over. Wakes up to 1 ms before that, never after: the
+    /// wait counts whole milliseconds.
     ///
     /// # Realtime
     /// This is where the thread sleeps.
-    pub(crate) fn wait(&self, timer: &Timer, doorbell: &Doorbell) -> Wake {
+    pub(crate) fn wait(&self, time: Duration, doorbell: &Doorbell) -> Wake {
         let mut channels = [self.raw()];
-        let mut fds = [timer.fd(), doorbell.file().as_raw_fd()];
-        let (mut exception, mut ready, mut ms) = (0, -1, WAIT_MAX_MS);
+        let mut fds = [doorbell.file().as_raw_fd()];
+        let (mut exception, mut ready, mut ms) = (0, -1, time.as_millis() as c_int);
         // SAFETY: the channel is valid (`from_raw`), both arrays have the lengths given, and everything lives until the
         // call returns.
         let winner = unsafe {
@@ -166,9 +192,8 @@ impl Channel {
         match (winner.is_null(), ms) {
             (false, _) => Wake::Frame,
             (true, WAIT_FAILED) => Wake::Broken,
-            (true, _) if ready == timer.fd() => Wake::Timer,
             (true, _) if ready == doorbell.file().as_raw_fd() => Wake::Doorbell,
-            (true, _) => Wake::Nothing,
+            (true, _) => Wake::Time,
         }
     }
 
@@ -197,6 +222,8 @@ pub(crate) struct BorrowedFormats<'a> {
     channel: &'a Channel,
     read: FormatRef,
     write: FormatRef,
+    /// The phone's codec at the beginning.
+    phone: FormatRef,
     ours: NonNull<ffi::ast_format>,
     format: Format,
 }
@@ -211,13 +238,12 @@ impl<'a> BorrowedFormats<'a> {
                 FormatRef::from_raw(ffi::ai_shim_write_format(channel.raw()))?,
             )
         };
-        let borrowed = Self { channel, read, write, ours, format };
-        // SAFETY: channel and format are valid. A failure after the first call is undone by dropping `borrowed`.
-        let set = unsafe {
-            ffi::ast_set_read_format(channel.raw(), ours.as_ptr()) == 0
-                && ffi::ast_set_write_format(channel.raw(), ours.as_ptr()) == 0
-        };
-        set.then_some(borrowed)
+        let borrowed = Self { channel, read, write, phone: channel.phone_codec()?, ours, format };
+        // A translator that a bridge has used counts frames and swallows those without a number, which ours are. It would
+        // be used again where the bridge wrote in our format.
+        channel.set_formats(borrowed.phone.0, borrowed.phone.0);
+        // A failure half way is undone by dropping `borrowed`.
+        channel.set_formats(ours, ours).then_some(borrowed)
     }
 
     /// What the channel reads and writes now.
@@ -228,11 +254,12 @@ impl<'a> BorrowedFormats<'a> {
 
 impl Drop for BorrowedFormats<'_> {
     fn drop(&mut self) {
-        // SAFETY: the channel is valid as long as the borrow lasts; the formats are held by `FormatRef`.
-        unsafe {
-            ffi::ast_set_read_format(self.channel.raw(), self.read.0.as_ptr());
-            ffi::ast_set_write_format(self.channel.raw(), self.write.0.as_ptr());
-        }
+        let now = self.channel.phone_codec();
+        match now.filter(|now| !now.is(&self.phone)) {
+            // Another phone, or another codec: what was borrowed would only squeeze it into that of the first.
+            Some(now) => self.channel.set_formats(now.0, now.0),
+            None => self.channel.set_formats(self.read.0, self.write.0),
+        };
     }
 }
 
@@ -244,6 +271,12 @@ impl FormatRef {
     /// `format` is null, or comes with a reference that nobody else gives back.
     unsafe fn from_raw(format: *mut ffi::ast_format) -> Option<Self> {
         NonNull::new(format).map(Self)
+    }
+
+    /// True if `other` is the same format.
+    fn is(&self, other: &Self) -> bool {
+        // SAFETY: both are held.
+        unsafe { ffi::ast_format_cmp(self.0.as_ptr(), other.0.as_ptr()) == ffi::AST_FORMAT_CMP_EQUAL }
     }
 }
 
@@ -282,6 +315,10 @@ pub(crate) enum Content<'a> {
     Digit(char),
     /// The other side asks to switch to fax.
     T38Request,
+    /// The phone has put the call on hold (true) or taken it back.
+    Hold(bool),
+    /// What comes next is another stream.
+    NewSource,
     /// Nothing that matters here.
     Nothing,
 }
@@ -300,9 +337,13 @@ impl Frame {
                 let key = u8::try_from(frame.subclass.integer).map(char::from);
                 key.map_or(Content::Nothing, |key| Content::Digit(key.to_ascii_uppercase()))
             }
-            ffi::AST_FRAME_CONTROL if frame.subclass.integer == ffi::AST_CONTROL_T38_PARAMETERS as c_int => {
-                Content::T38Request
-            }
+            ffi::AST_FRAME_CONTROL => match u32::try_from(frame.subclass.integer) {
+                Ok(ffi::AST_CONTROL_T38_PARAMETERS) => Content::T38Request,
+                Ok(ffi::AST_CONTROL_HOLD) => Content::Hold(true),
+                Ok(ffi::AST_CONTROL_UNHOLD) => Content::Hold(false),
+                Ok(ffi::AST_CONTROL_SRCCHANGE) => Content::NewSource,
+                _ => Content::Nothing,
+            },
             _ => Content::Nothing,
         }
     }

@@ -1,14 +1,14 @@
 //! The media loop of one call, on its channel thread.
 //!
 //! ```text
-//!        ┌────────────── wait: frame │ 20 ms timer │ doorbell ◄─────────────┐
+//!        ┌────────────── wait: frame │ grid │ doorbell ◄────────────────────┐
 //!        ▼                                                                  │
-//!   commands ─► read a frame ─► tick: caller's gaps, playout ─► ast_write ─────┘
+//!   commands ─► read a frame ─► tick: caller's gaps, playout ─► ast_write ──┘
 //! ```
 //!
-//! Whatever woke the thread, every turn of the loop does all of it: the timer decides nothing, the clock does.
+//! Whatever woke the thread, every turn of the loop does all of it: the clock decides. In a regular call the caller's
+//! packet finds the next frame due, so that one wake-up in 20 ms is enough.
 
-use std::io;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
@@ -21,7 +21,7 @@ use ai_sidecar::{Outcome, Status};
 
 use crate::channel::{BorrowedFormats, Channel, Content, Frame, FrameBuffer, OutFrame, Wake};
 use crate::realtime::no_alloc;
-use crate::wake::{self, Timer};
+use crate::wake;
 
 /// The sidecar reports a failed connect itself; if it has not by this long after the limit, it is stuck.
 const SIDECAR_GRACE: Duration = Duration::from_secs(2);
@@ -52,10 +52,10 @@ pub(crate) struct Conversation<'a> {
     connected: bool,
     /// Audio flows to the phone. False while the call waits to be answered.
     open: bool,
+    /// The phone has put the call on hold.
+    on_hold: bool,
     caller: CallerStream,
     barge_in: Option<BargeIn>,
-    /// A moment at which the timer fires.
-    timer_due: Option<Instant>,
     buffer: Box<FrameBuffer>,
     frame_bytes: usize,
 }
@@ -78,30 +78,26 @@ impl<'a> Conversation<'a> {
             started: now,
             connected: false,
             open: !limits.answer_when_connected,
+            on_hold: false,
             barge_in: limits.local_vad.map(BargeIn::new),
             limits,
             caller: CallerStream::new(format, jitter_target, now),
-            timer_due: None,
             buffer: FrameBuffer::new(),
             frame_bytes: format.bytes_in_ms(PTIME.as_millis() as u64),
         }
     }
 
     /// Runs until it is over.
-    pub(crate) fn run(&mut self, timer: &Timer, doorbell: &Doorbell) -> Outcome {
-        self.end.playout.start(Instant::now() + PTIME);
+    pub(crate) fn run(&mut self, doorbell: &Doorbell) -> Outcome {
+        self.end.playout.grid().start(Instant::now() + PTIME);
         loop {
-            // The timer fires on playout's grid, so that no other wake-up finds a frame due.
-            if let Err(problem) = no_alloc(|| self.follow_grid(timer)) {
-                return Outcome::new(Status::Error, format!("the timer does not start: {problem}"));
-            }
-            let woken_by = self.channel.wait(timer, doorbell);
+            let sleep = self.end.playout.grid().sleep_until().saturating_duration_since(Instant::now());
+            let woken_by = self.channel.wait(sleep, doorbell);
             match woken_by {
                 // What is not taken note of now wakes the thread again at once.
-                Wake::Timer => timer.drain(),
                 Wake::Doorbell => wake::drain(doorbell),
                 Wake::Broken => return Outcome::new(Status::Error, "the channel cannot be waited for"),
-                Wake::Frame | Wake::Nothing => {}
+                Wake::Frame | Wake::Time => {}
             }
             let now = Instant::now();
             if let Some(outcome) = self.obey().or_else(|| self.over_time(now)) {
@@ -116,18 +112,6 @@ impl<'a> Conversation<'a> {
             }
             no_alloc(|| self.tick(now));
         }
-    }
-
-    /// Sets the timer anew where playout has left the rhythm it was set to.
-    fn follow_grid(&mut self, timer: &Timer) -> io::Result<()> {
-        let due = self.end.playout.next_due();
-        let in_step =
-            self.timer_due.is_some_and(|at| due >= at && (due - at).as_nanos().is_multiple_of(PTIME.as_nanos()));
-        if in_step {
-            return Ok(());
-        }
-        self.timer_due = Some(due);
-        timer.start(due.saturating_duration_since(Instant::now()), PTIME)
     }
 
     /// Why there is nothing to read any more.
@@ -176,6 +160,9 @@ impl<'a> Conversation<'a> {
         if let Some(action) = self.barge_in.as_mut().and_then(|barge_in| barge_in.tick(now)) {
             self.act_on(action, now);
         }
+        if !self.open {
+            self.end.playout.grid().start(now + PTIME);
+        }
         let bytes = self.frame_bytes;
         while self.open
             && let Some(played) = self.end.playout.poll(now, self.buffer.audio(bytes))
@@ -213,9 +200,18 @@ impl<'a> Conversation<'a> {
 
     /// Takes what the caller sent; answers the digit that ends the conversation.
     fn take(&mut self, frame: &Frame, now: Instant) -> Option<char> {
+        if self.channel.has_another_line() {
+            self.take_new_source(now);
+            self.set_on_hold(false, now);
+        }
         match frame.content(self.formats) {
+            // Music, for the agent to pass the time with.
+            Content::Voice(_) if self.on_hold => {}
             Content::Voice(audio) => {
                 let end = &mut *self.end;
+                if audio.len().is_multiple_of(self.frame_bytes) {
+                    end.playout.grid().caller_packet(now);
+                }
                 self.caller.heard(now, frame.number(), audio, |audio| end.hear(audio, now));
                 if let Some(barge_in) = &mut self.barge_in {
                     let level = barge_in::level(audio, self.formats.format());
@@ -228,9 +224,25 @@ impl<'a> Conversation<'a> {
                 self.end.tell(CallerEvent::Digit(digit));
             }
             Content::T38Request => self.channel.refuse_t38(),
+            Content::Hold(on_hold) => self.set_on_hold(on_hold, now),
+            Content::NewSource => self.take_new_source(now),
             // The caller's stream covers what has no samples.
             Content::Blank | Content::Nothing => {}
         }
         None
+    }
+
+    fn take_new_source(&mut self, now: Instant) {
+        let end = &mut *self.end;
+        self.caller.begin_anew(now, |audio| end.hear(audio, now));
+    }
+
+    /// A phone on hold plays music to its user or to us, and nobody hears the agent: its words wait.
+    fn set_on_hold(&mut self, on_hold: bool, now: Instant) {
+        if self.on_hold != on_hold {
+            self.on_hold = on_hold;
+            self.end.playout.pause(on_hold);
+            self.end.tell(CallerEvent::OnHold(on_hold, now));
+        }
     }
 }

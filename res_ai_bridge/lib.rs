@@ -15,7 +15,7 @@
 //! | `module.rs` | load, unload, reload, and what lives in between |
 //! | `app.rs` | the application `AI()`, from arguments to variables |
 //! | `conversation.rs` | the media loop of one call, on its channel thread |
-//! | `channel.rs`, `wake.rs`, `realtime.rs` | safe wrappers: channel and frames, timer and doorbell, the no-allocation zone |
+//! | `channel.rs`, `wake.rs`, `realtime.rs` | safe wrappers: channel and frames, the doorbell, the no-allocation zone |
 //! | `config.rs`, `cli.rs`, `log.rs` | Asterisk's configuration loader, command line and logger |
 
 mod app;

@@ -6,7 +6,8 @@ mod common;
 use std::thread::sleep;
 use std::time::Duration;
 
-use common::signal::{Chord, compare};
+use common::signal::{Chord, likest_db};
+use common::witness::undisturbed;
 use common::{SOON, Stage, extension, profile};
 use practice_agent::{Script, Server, Session, Speech};
 use rig::{Codec, Direction, Phone, PhoneCall, Rig};
@@ -47,7 +48,7 @@ impl<'a> Talk<'a> {
             (self.call.heard().pcm().split_off(heard_before), codec.rate_hz()),
         ];
         let [to_agent, to_caller] = heard.map(|(samples, rate_hz)| {
-            let snr_db = snr_db(&samples, sound, rate_hz);
+            let snr_db = likest_db(&samples, sound, rate_hz);
             Heard { samples, rate_hz, snr_db }
         });
         let what = self.what;
@@ -82,15 +83,6 @@ struct Heard {
     snr_db: f64,
 }
 
-/// Filters on the way delay by parts of a sample, too: as many of them are tried.
-const PARTS: u32 = 8;
-
-fn snr_db(heard: &[i16], sound: &dyn Fn(u32) -> Vec<i16>, rate_hz: u32) -> f64 {
-    let finely = sound(rate_hz * PARTS);
-    let part = |part: u32| finely[part as usize..].iter().step_by(PARTS as usize).copied().collect::<Vec<_>>();
-    (0..PARTS).map(|n| compare(heard, &part(n), rate_hz).snr_db).fold(f64::NEG_INFINITY, f64::max)
-}
-
 /// Energy in a band: Goertzel's filter every 5 Hz.
 fn power(samples: &[i16], band: std::ops::Range<f64>, rate_hz: u32) -> f64 {
     let filters = (0..).map(|n| band.start + f64::from(n) * 5.0).take_while(|hz| *hz < band.end);
@@ -117,18 +109,23 @@ fn silent_agent() -> practice_agent::Builder {
 
 #[test]
 fn every_codec_of_a_phone_converses_at_its_own_bandwidth() {
-    let stage = Stage::new(silent_agent(), "audio = pcm24", "");
-    for (codec, least_db, wide) in
-        [(Codec::Alaw, 33.0, false), (Codec::Ulaw, 33.0, false), (Codec::G722, 25.0, true), (Codec::Slin16, 40.0, true)]
-    {
-        let what = format!("{codec:?}");
-        let call = Phone::new(&stage.rig).codec(codec).dial("100").expect("the phone dials");
-        let talk = Talk::begin(&stage, call, 24_000, &what);
-        talk.assert_converses(&|hz| Chord::narrow(31, LENGTH).at_rate(hz), least_db);
-        if wide {
-            Talk { what: &format!("{codec:?}, a high sound"), ..talk }.assert_wideband(32);
+    undisturbed(|| {
+        let stage = Stage::new(silent_agent(), "audio = pcm24", "");
+        for (codec, least_db, wide) in [
+            (Codec::Alaw, 33.0, false),
+            (Codec::Ulaw, 33.0, false),
+            (Codec::G722, 25.0, true),
+            (Codec::Slin16, 40.0, true),
+        ] {
+            let what = format!("{codec:?}");
+            let call = Phone::new(&stage.rig).codec(codec).dial("100").expect("the phone dials");
+            let talk = Talk::begin(&stage, call, 24_000, &what);
+            talk.assert_converses(&|hz| Chord::narrow(31, LENGTH).at_rate(hz), least_db);
+            if wide {
+                Talk { what: &format!("{codec:?}, a high sound"), ..talk }.assert_wideband(32);
+            }
         }
-    }
+    });
 }
 
 /// An exchange between a phone and the AI's, joined to it by a trunk with this one codec: whatever a phone cannot speak
@@ -157,46 +154,52 @@ fn stage_with_gsm(keys: &str) -> Stage {
 
 #[test]
 fn opus_converses_in_wideband() {
-    let stage = stage_with_gsm("audio = pcm24");
-    let other = trunk(&stage, "opus");
-    let call = Phone::new(&other).codec(Codec::Slin16).dial("100").expect("the phone dials");
-    let talk = Talk::begin(&stage, call, 24_000, "Opus");
-    // The codec's own decoder and encoder at the AI's rate, nothing resampled on the way.
-    let channel = stage.cli("core show channel PJSIP/1001-00000000");
-    assert!(channel.contains("(opus@48000)->(slin@24000)"), "{channel}");
-    talk.assert_converses(&sentence, 6.0);
-    Talk { what: "Opus, a high sound", ..talk }.assert_wideband(34);
+    undisturbed(|| {
+        let stage = stage_with_gsm("audio = pcm24");
+        let other = trunk(&stage, "opus");
+        let call = Phone::new(&other).codec(Codec::Slin16).dial("100").expect("the phone dials");
+        let talk = Talk::begin(&stage, call, 24_000, "Opus");
+        // The codec's own decoder and encoder at the AI's rate, nothing resampled on the way.
+        let channel = stage.cli("core show channel PJSIP/1001-00000000");
+        assert!(channel.contains("(opus@48000)->(slin@24000)"), "{channel}");
+        talk.assert_converses(&sentence, 6.0);
+        Talk { what: "Opus, a high sound", ..talk }.assert_wideband(34);
+    });
 }
 
 #[test]
 fn gsm_converses() {
-    let stage = stage_with_gsm("audio = pcm24");
-    let other = trunk(&stage, "gsm");
-    let call = Phone::new(&other).codec(Codec::Slin16).dial("100").expect("the phone dials");
-    let talk = Talk::begin(&stage, call, 24_000, "GSM");
-    talk.assert_converses(&sentence, 5.0);
+    undisturbed(|| {
+        let stage = stage_with_gsm("audio = pcm24");
+        let other = trunk(&stage, "gsm");
+        let call = Phone::new(&other).codec(Codec::Slin16).dial("100").expect("the phone dials");
+        let talk = Talk::begin(&stage, call, 24_000, "GSM");
+        talk.assert_converses(&sentence, 5.0);
+    });
 }
 
 #[test]
 fn the_conversation_goes_on_when_the_phone_changes_its_codec() {
-    for (wire, wire_hz) in [("auto", 8000), ("pcm24", 24_000)] {
-        let stage = Stage::new(silent_agent(), &format!("audio = {wire}"), "");
-        let call = Phone::new(&stage.rig).dial("100").expect("the phone dials");
-        let mut talk = Talk::begin(&stage, call, wire_hz, "A-law");
-        for (seed, codec, least_db) in
-            [(41, Codec::Alaw, 33.0), (42, Codec::Ulaw, 30.0), (43, Codec::G722, 20.0), (44, Codec::Alaw, 33.0)]
-        {
-            let what = format!("audio = {wire}, now {codec:?}");
-            talk.call.renegotiate(codec, Direction::Both, SOON).expect("Asterisk agrees");
-            // The first packets in the new codec.
-            sleep(Duration::from_millis(200));
-            let again = Talk { what: &what, ..talk };
-            let chord = Chord::narrow(seed, LENGTH);
-            let encode = |samples: &[i16]| if wire == "auto" { Codec::Alaw.encode(samples) } else { slin(samples) };
-            for heard in again.converse(&|hz| chord.at_rate(hz), encode) {
-                assert!(heard.snr_db >= least_db, "{what}: {:.1} dB", heard.snr_db);
+    undisturbed(|| {
+        for (wire, wire_hz) in [("auto", 8000), ("pcm24", 24_000)] {
+            let stage = Stage::new(silent_agent(), &format!("audio = {wire}"), "");
+            let call = Phone::new(&stage.rig).dial("100").expect("the phone dials");
+            let mut talk = Talk::begin(&stage, call, wire_hz, "A-law");
+            for (seed, codec, least_db) in
+                [(41, Codec::Alaw, 33.0), (42, Codec::Ulaw, 30.0), (43, Codec::G722, 20.0), (44, Codec::Alaw, 33.0)]
+            {
+                let what = format!("audio = {wire}, now {codec:?}");
+                talk.call.renegotiate(codec, Direction::Both, SOON).expect("Asterisk agrees");
+                // The first packets in the new codec.
+                sleep(Duration::from_millis(200));
+                let again = Talk { what: &what, ..talk };
+                let chord = Chord::narrow(seed, LENGTH);
+                let encode = |samples: &[i16]| if wire == "auto" { Codec::Alaw.encode(samples) } else { slin(samples) };
+                for heard in again.converse(&|hz| chord.at_rate(hz), encode) {
+                    assert!(heard.snr_db >= least_db, "{what}: {:.1} dB", heard.snr_db);
+                }
+                talk = Talk { what: "", ..again };
             }
-            talk = Talk { what: "", ..again };
         }
-    }
+    });
 }

@@ -182,6 +182,7 @@ impl AgentLine {
                 break;
             }
         }
+        self.feed.announce(self.queue.len());
         // What goes up to a mark is heard to its last byte, though nobody knows if more will follow.
         let marked = self.marks.back().is_some_and(|mark| mark.position == self.feed.written());
         if self.queue.is_empty() && (self.turn_over || marked) {
@@ -241,7 +242,7 @@ impl AgentLine {
 mod tests {
     use std::time::Instant;
 
-    use ai_media::playout::{Played, Playout};
+    use ai_media::playout::{Backlog, Played, Playout};
     use ai_media::ring::agent_ring;
 
     use super::*;
@@ -258,7 +259,7 @@ mod tests {
             let now = Instant::now();
             let transcoder = Transcoder::new(wire, channel).expect("valid rates");
             let line = AgentLine::new(feed, transcoder, Duration::from_secs(2));
-            Self { line, playout: Playout::new(sink, channel, Duration::from_millis(40), now), now }
+            Self { line, playout: Playout::new(sink, channel, Duration::from_millis(40), Backlog::Played, now), now }
         }
 
         /// Runs playout for `ms` and answers how much of that was the agent's voice. [ms]

@@ -294,6 +294,14 @@ impl Call {
                     info!("AI {}: agent answers {} after the caller's last word", self.id(), millis(response));
                 }
             }
+            CallerEvent::OnHold(on_hold, at) => {
+                self.timing.on_hold(on_hold, at.into());
+                info!(
+                    "AI {}: {}",
+                    self.id(),
+                    if on_hold { "on hold: the agent waits" } else { "taken back from hold" }
+                );
+            }
             CallerEvent::Held(at) => self.timing.held(at.into()),
             CallerEvent::Resumed => {
                 stats.taken_back.fetch_add(1, Ordering::Relaxed);

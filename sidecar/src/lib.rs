@@ -16,6 +16,7 @@ mod agent_line;
 mod call;
 mod http;
 pub mod link;
+mod moderation;
 pub mod options;
 mod outcome;
 mod runtime;

@@ -22,7 +22,7 @@ use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use ai_media::Format;
-use ai_media::playout::Playout;
+use ai_media::playout::{Backlog, Playout};
 use ai_media::ring::{AgentFeed, CallerFeed, CallerTap, agent_ring, caller_ring};
 use atomic_waker::AtomicWaker;
 use crossbeam_channel::{Receiver, Sender, TryRecvError, bounded};
@@ -55,6 +55,8 @@ pub enum CallerEvent {
     Held(Instant),
     /// It was noise: playback goes on.
     Resumed,
+    /// The phone has put the call on hold (true) or taken it back, at this moment.
+    OnHold(bool, Instant),
     /// The caller does interrupt. Playback is held until it is flushed.
     Interrupted,
 }
@@ -116,12 +118,13 @@ pub(crate) fn link(
     doorbell: Doorbell,
     format: Format,
     preroll: Duration,
+    backlog: Backlog,
 ) -> (ChannelEnd, TaskEnd, AgentFeed) {
     let (caller_feed, caller_tap) = caller_ring(format.bytes_in_ms(CALLER_RING_MS));
     let (agent_feed, agent_sink) = agent_ring(format.bytes_in_ms(AGENT_RING_MS));
     let (event_sender, event_receiver) = bounded(EVENTS);
     let (command_sender, command_receiver) = bounded(COMMANDS);
-    let playout = Playout::new(agent_sink, format, preroll, info.started);
+    let playout = Playout::new(agent_sink, format, preroll, backlog, info.started);
     let shared = Arc::new(Shared {
         info,
         waker: AtomicWaker::new(),

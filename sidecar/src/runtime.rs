@@ -14,6 +14,7 @@ use tokio::runtime::{Handle, Runtime};
 
 use crate::call::Call;
 use crate::link::{ChannelEnd, Doorbell, Shared, link};
+use crate::moderation;
 use crate::options::CallOptions;
 use crate::settings::{BargeInMode, Profile};
 use crate::stats::{CallStats, SessionInfo};
@@ -102,6 +103,7 @@ impl Sidecar {
             .thread_name("ai_sidecar")
             .on_thread_start(config.on_thread_start)
             .on_thread_stop(config.on_thread_stop)
+            .on_thread_park(moderation::before_wait)
             .enable_io()
             .enable_time()
             .build()?;
@@ -135,7 +137,8 @@ impl Sidecar {
             started: Instant::now(),
             stats: CallStats::default(),
         };
-        let (mut channel_end, task_end, feed) = link(info, doorbell, format, plan.profile.playout_target);
+        let (preroll, backlog) = (plan.profile.playout_target, plan.profile.playout_backlog);
+        let (mut channel_end, task_end, feed) = link(info, doorbell, format, preroll, backlog);
         let shared = task_end.shared().clone();
         let call = Call::new(task_end, plan.profile, plan.dialect, format, feed, plan.barge_in);
         let task = self.handle.spawn(async move {

@@ -13,6 +13,7 @@ As such bridges are commonly written, the AI gets 24 kHz linear audio, resampled
 import argparse
 import asyncio
 import base64
+import collections
 import json
 import struct
 import sys
@@ -92,8 +93,8 @@ class Audio:
 class AI:
     """One realtime session."""
 
-    def __init__(self, audio, on_audio):
-        self.audio, self.on_audio = audio, on_audio
+    def __init__(self, audio, on_audio, on_interrupt):
+        self.audio, self.on_audio, self.on_interrupt = audio, on_audio, on_interrupt
         self.socket, self.tasks, self.queue = None, [], asyncio.Queue()
 
     async def start(self):
@@ -123,6 +124,8 @@ class AI:
                 event = json.loads(message)
                 if event["type"] == "response.output_audio.delta":
                     self.on_audio(self.audio.from_ai(base64.b64decode(event["delta"])))
+                elif event["type"] == "input_audio_buffer.speech_started":
+                    self.on_interrupt()
                 elif event["type"] == "error":
                     print("AI:", message, file=sys.stderr, flush=True)
         except websockets.ConnectionClosed:
@@ -135,26 +138,44 @@ class AI:
             await self.socket.close()
 
 
-async def pace(queue, send):
+class Pacer:
     """Sends a frame every 20 ms on a grid that does not drift."""
-    loop = asyncio.get_running_loop()
-    due = 0.0
-    while True:
-        frame = await queue.get()
-        now = loop.time()
-        if now > due + LATE_MAX:
-            due = now
-        if due > now:
-            await asyncio.sleep(due - now)
-        due += PTIME
-        send(frame)
+
+    def __init__(self, frame_bytes, send):
+        self.frame_bytes, self.send = frame_bytes, send
+        self.frames, self.more = collections.deque(), asyncio.Event()
+
+    def add(self, audio):
+        for at in range(0, len(audio), self.frame_bytes):
+            self.frames.append(audio[at:at + self.frame_bytes])
+        self.more.set()
+
+    def flush(self):
+        self.frames.clear()
+
+    async def run(self):
+        loop = asyncio.get_running_loop()
+        due = 0.0
+        while True:
+            if not self.frames:
+                self.more.clear()
+                await self.more.wait()
+            now = loop.time()
+            if now > due + LATE_MAX:
+                due = now
+            if due > now:
+                await asyncio.sleep(due - now)
+            if self.frames:  # and not flushed meanwhile
+                due += PTIME
+                self.send(self.frames.popleft())
 
 
 class Rtp(asyncio.DatagramProtocol):
     """The bridge's end of an external media channel."""
 
     def __init__(self):
-        self.peer, self.ai, self.queue = None, None, asyncio.Queue()
+        self.peer, self.ai = None, None
+        self.pacer = Pacer(FRAME, self.send)
         self.sequence, self.timestamp, self.sent_at = 0, 0, 0.0
 
     def connection_made(self, transport):
@@ -194,9 +215,9 @@ async def ari():
 
     async def begin(channel):
         transport, rtp = await loop.create_datagram_endpoint(Rtp, local_addr=("127.0.0.1", 0))
-        rtp.ai = AI(Audio(alaw=True), rtp.queue.put_nowait)
+        rtp.ai = AI(Audio(alaw=True), rtp.pacer.add, rtp.pacer.flush)
         call = calls[channel] = {"rtp": rtp, "transport": transport}
-        call["pacer"] = asyncio.create_task(pace(rtp.queue, rtp.send))
+        call["pacer"] = asyncio.create_task(rtp.pacer.run())
         await rtp.ai.start()
         await post(f"/channels/{channel}/answer")
         media = call["media"] = f"media-{channel}"
@@ -241,9 +262,9 @@ async def ari():
 
 
 async def audiosocket_call(reader, writer):
-    queue = asyncio.Queue()
-    ai = AI(Audio(alaw=False), queue.put_nowait)
-    pacer = asyncio.create_task(pace(queue, lambda f: writer.write(struct.pack("!BH", 0x10, len(f)) + f)))
+    pacer = Pacer(2 * FRAME, lambda f: writer.write(struct.pack("!BH", 0x10, len(f)) + f))
+    ai = AI(Audio(alaw=False), pacer.add, pacer.flush)
+    pacing = asyncio.create_task(pacer.run())
     start = asyncio.create_task(ai.start())
     try:
         while True:
@@ -255,7 +276,7 @@ async def audiosocket_call(reader, writer):
                 break
     except (asyncio.IncompleteReadError, ConnectionError):
         pass
-    pacer.cancel()
+    pacing.cancel()
     start.cancel()
     writer.close()
     await ai.close()
@@ -269,7 +290,13 @@ async def audiosocket():
 
 async def websocket_call(socket):
     queue = asyncio.Queue()
-    ai = AI(Audio(alaw=True), queue.put_nowait)
+
+    def flush():
+        while not queue.empty():
+            queue.get_nowait()
+        queue.put_nowait("FLUSH_MEDIA")
+
+    ai = AI(Audio(alaw=True), queue.put_nowait, flush)
 
     async def forward():  # chan_websocket paces by itself
         while True:

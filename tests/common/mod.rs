@@ -5,6 +5,7 @@
 pub mod python;
 pub mod signal;
 pub mod wire;
+pub mod witness;
 
 use std::time::{Duration, Instant};
 

@@ -106,6 +106,19 @@ pub fn compare(heard: &[i16], said: &[i16], rate_hz: u32) -> Likeness {
     Likeness { at, worst_db: worst.fold(f64::INFINITY, f64::min), snr_db: snr_db(&heard[..said.len()], said) }
 }
 
+/// Filters on the way delay by parts of a sample, too: as many of them are tried.
+const PARTS: u32 = 8;
+
+/// Finds in `heard` the sound that has the samples `sound(rate)` at any rate, and measures it. [dB]
+///
+/// # Panics
+/// As [`compare`].
+pub fn likest_db(heard: &[i16], sound: &dyn Fn(u32) -> Vec<i16>, rate_hz: u32) -> f64 {
+    let finely = sound(rate_hz * PARTS);
+    let part = |part: u32| finely[part as usize..].iter().step_by(PARTS as usize).copied().collect::<Vec<_>>();
+    (0..PARTS).map(|n| compare(heard, &part(n), rate_hz).snr_db).fold(f64::NEG_INFINITY, f64::max)
+}
+
 /// Signal-to-noise ratio of `heard` against `said`, sample by sample. [dB]
 pub fn snr_db(heard: &[i16], said: &[i16]) -> f64 {
     let power = |samples: &mut dyn Iterator<Item = f64>| samples.map(|sample| sample * sample).sum::<f64>();
@@ -143,6 +156,33 @@ pub fn intervals(recording: &Recording, from: Instant, to: Instant) -> Vec<Durat
     let mut intervals: Vec<_> = at.windows(2).map(|pair| pair[1].saturating_duration_since(pair[0])).collect();
     intervals.sort();
     intervals
+}
+
+/// Longest time between the audio packets that arrived in `from..to`.
+///
+/// # Panics
+/// When there are fewer than two.
+pub fn longest_interval(recording: &Recording, from: Instant, to: Instant) -> Duration {
+    percentile(&intervals(recording, from, to), 1.0)
+}
+
+/// That the packets of each of `lines` came in step in `from..to`: every 20 ms, and later than 60 ms after the one before in
+/// no more than one of 5000 cases. A thread that waited for something would be late again and again, or on every
+/// line; but a machine stands still for a moment now and then.
+pub fn assert_rhythm(lines: &[Recording], from: Instant, to: Instant, what: &str) {
+    const LATE: Duration = Duration::from_millis(60);
+    let mut all: Vec<_> = lines.iter().flat_map(|line| intervals(line, from, to)).collect();
+    all.sort();
+    let [p50, p99, longest] = [0.5, 0.99, 1.0].map(|share| percentile(&all, share));
+    let late = all.iter().filter(|&&interval| interval > LATE).count();
+    let count = all.len();
+    println!("{what}: {count} intervals, p50 {p50:?}, p99 {p99:?}, longest {longest:?}, {late} above {LATE:?}");
+    assert!(p50.abs_diff(Duration::from_millis(20)) <= Duration::from_millis(1), "{what}: usually {p50:?}");
+    assert!(p99 <= LATE * 2 / 3, "{what}: one in a hundred is {p99:?} or more");
+    assert!(late <= count / 5000, "{what}: {late} of {count} intervals are longer than {LATE:?}, up to {longest:?}");
+    let wanted = lines.len() as f64 * (to - from).as_secs_f64() * 50.0;
+    let share = count as f64 / wanted;
+    assert!((share - 1.0).abs() <= 0.05, "{what}: {count} intervals, not {wanted}");
 }
 
 /// Most audio packets that arrived within any `span`.

@@ -58,6 +58,15 @@ impl CallerStream {
         }
     }
 
+    /// What comes next is from another source, whose numbers begin anew. Gives `out` what still waits.
+    ///
+    /// # Realtime
+    /// No allocation, no lock.
+    pub fn begin_anew(&mut self, now: Instant, mut out: impl FnMut(&[u8])) {
+        let Self { order, pace } = self;
+        order.begin_anew(&mut |audio, lost| pace.place(now, audio, lost, &mut out));
+    }
+
     /// Gives `out` what time makes due. Call at every tick.
     ///
     /// # Realtime

@@ -5,12 +5,30 @@ use crate::Format;
 /// Length of an edge. [ms] Short enough to be no part of a word, long enough that its spectrum stays below a click's.
 const EDGE_MS: u64 = 5;
 
+/// Bytes of an edge.
+pub(crate) const fn edge_bytes(format: Format) -> usize {
+    format.bytes_in_ms(EDGE_MS)
+}
+
 /// Overwrites the start of `frame` with a ramp from `from` down to zero; `from` is the last sample that was heard.
 ///
 /// # Realtime
 /// 5 ms of samples, arithmetic only.
 pub(crate) fn out_of(from: i16, frame: &mut [u8], format: Format) {
     ramp(frame, format, |_, gain| scale(from, 1.0 - gain));
+}
+
+/// Replaces the start of `frame` by a passage to it from `before`, which is [`edge_bytes`] long and goes on where the last
+/// frame ended.
+///
+/// # Realtime
+/// 5 ms of samples, arithmetic only.
+pub(crate) fn across(before: &[u8], frame: &mut [u8], format: Format) {
+    let mut before = before.chunks_exact(format.sample_bytes()).map(|bytes| f32::from(format.linear(bytes)));
+    ramp(frame, format, |after, gain| {
+        let before = before.next().unwrap_or(0.0);
+        (before + (f32::from(after) - before) * gain) as i16
+    });
 }
 
 /// Raises the start of `frame` from zero to its own loudness.
@@ -22,8 +40,8 @@ pub(crate) fn into(frame: &mut [u8], format: Format) {
 }
 
 /// Replaces the first samples of `frame` by `shape(sample, gain)`, with a gain that rises from 0 to 1.
-fn ramp(frame: &mut [u8], format: Format, shape: impl Fn(i16, f32) -> i16) {
-    let edge = format.bytes_in_ms(EDGE_MS).min(frame.len());
+fn ramp(frame: &mut [u8], format: Format, mut shape: impl FnMut(i16, f32) -> i16) {
+    let edge = edge_bytes(format).min(frame.len());
     let samples = edge / format.sample_bytes();
     for (number, bytes) in frame[..edge].chunks_exact_mut(format.sample_bytes()).enumerate() {
         let gain = (number as f32 + 0.5) / samples as f32;

@@ -14,10 +14,12 @@
 
 pub mod barge_in;
 pub mod caller_stream;
+pub mod catch_up;
 pub mod continuity;
 mod fade;
 pub mod format;
 pub mod g711;
+pub mod grid;
 pub mod order;
 pub mod playout;
 pub mod ring;

@@ -78,6 +78,16 @@ impl Order {
         false
     }
 
+    /// What comes next is another stream: its numbers say nothing about those before. Gives `out` what still waits.
+    ///
+    /// # Realtime
+    /// No allocation, no lock.
+    pub fn begin_anew(&mut self, out: &mut impl FnMut(&[u8], u32)) {
+        self.give_up_all(out);
+        self.next = None;
+        self.old_in_a_row = 0;
+    }
+
     /// Gives up what was waited for too long. Call at every tick.
     ///
     /// # Realtime
@@ -211,6 +221,15 @@ mod tests {
     fn a_jump_begins_anew() {
         assert_eq!(Frames::new().all(&[0, 1, 3, 500, 501]), "ab.dgh");
         assert_eq!(Frames::new().all(&[500, 501, 3, 4]), "ghde");
+    }
+
+    #[test]
+    fn another_stream_may_have_numbers_that_were_used_just_before() {
+        let mut frames = Frames::new();
+        frames.all(&[40, 41, 43]);
+        let out = &mut frames.out;
+        frames.order.begin_anew(&mut |audio, lost| note(out, audio, lost));
+        assert_eq!(frames.all(&[30, 31, 32]), ".refg");
     }
 
     #[test]

@@ -8,27 +8,17 @@
 //!            turn complete │ ran dry (fades) │ flush (fades)
 //! ```
 //!
-//! The grid comes from the clock that the owner passes in, never from the caller's packets, so the line keeps its
-//! rhythm through silence suppression, hold and loss. After a stall of the thread at most [`MAX_LATE_FRAMES`] are
-//! made up for; the rest of the debt is forgotten, since a burst would only become delay in the phone.
-//!
-//! The first frame of a turn need not wait for the grid when only silence is due: it leaves at once, and the line is
-//! then ahead of the clock by up to one frame. The lead is given back in the next silence, a few milliseconds a frame,
-//! so that no pause on the line is longer than [`LONGEST_STEP`].
+//! [`Grid`] says when: its moments come from the clock that the owner passes in and, gently, from the caller's packets.
+//! The first frame of a turn need not wait for it when only silence is due.
 
 use std::time::{Duration, Instant};
 
+pub use crate::catch_up::Backlog;
+use crate::catch_up::CatchUp;
+use crate::grid::Grid;
+pub use crate::grid::PTIME;
 use crate::ring::AgentSink;
 use crate::{Format, fade};
-
-/// Time between two frames, and their length.
-pub const PTIME: Duration = Duration::from_millis(20);
-
-/// Longest time between two frames while a lead is given back. Phones expect jitter of this size from any network.
-pub const LONGEST_STEP: Duration = Duration::from_millis(28);
-
-/// Frames that may follow each other at once after a stall.
-pub const MAX_LATE_FRAMES: u32 = 3;
 
 /// Below this much audio in the ring the sidecar is asked for more. [ms]
 pub const LOW_WATER_MS: u64 = 200;
@@ -54,14 +44,15 @@ pub struct Playout {
     format: Format,
     preroll_bytes: usize,
     preroll: Duration,
-    next_due: Instant,
-    /// How much the line is ahead of the clock.
-    lead: Duration,
+    grid: Grid,
+    catch_up: CatchUp,
     speaking: bool,
     waiting_since: Option<Instant>,
     /// The turn goes on after a break: its next frame fades in.
     resumes: bool,
     held: bool,
+    /// The phone does not listen: it has put the call on hold.
+    paused: bool,
     last_sample: i16,
     underruns: u64,
 }
@@ -69,19 +60,23 @@ pub struct Playout {
 impl Playout {
     /// Playout of `sink`, which holds audio in `format`, with its first frame due at `now`.
     ///
-    /// `preroll` is how much of a turn must have arrived before it starts to be heard, unless the turn is shorter.
-    pub fn new(sink: AgentSink, format: Format, preroll: Duration, now: Instant) -> Self {
+    /// `preroll` is how much of a turn must have arrived before it starts to be heard, unless the turn is shorter, and
+    /// the delay that audio is brought back to when it is late, as `backlog` says.
+    pub fn new(sink: AgentSink, format: Format, preroll: Duration, backlog: Backlog, now: Instant) -> Self {
+        let preroll_bytes = format.bytes_in_ms(preroll.as_millis() as u64);
+        let frame_bytes = format.bytes_in_ms(PTIME.as_millis() as u64);
         Self {
             sink,
             format,
-            preroll_bytes: format.bytes_in_ms(preroll.as_millis() as u64),
+            preroll_bytes,
             preroll,
-            next_due: now,
-            lead: Duration::ZERO,
+            grid: Grid::new(now),
+            catch_up: CatchUp::new(format, backlog, preroll_bytes, frame_bytes),
             speaking: false,
             waiting_since: None,
             resumes: false,
             held: false,
+            paused: false,
             last_sample: 0,
             underruns: 0,
         }
@@ -92,14 +87,9 @@ impl Playout {
         self.format.bytes_in_ms(PTIME.as_millis() as u64)
     }
 
-    /// Starts, or moves, the grid: the next frame is due at `now`.
-    pub fn start(&mut self, now: Instant) {
-        self.next_due = now;
-    }
-
-    /// When the next frame is due.
-    pub fn next_due(&self) -> Instant {
-        self.next_due
+    /// The moments at which frames are due.
+    pub fn grid(&mut self) -> &mut Grid {
+        &mut self.grid
     }
 
     /// Times the agent's audio ran dry in the middle of a turn.
@@ -114,6 +104,16 @@ impl Playout {
     pub fn hold(&mut self, held: bool) {
         self.resumes |= held && self.speaking;
         self.held = held;
+    }
+
+    /// Keeps the agent's voice for a phone that does not listen, or lets it go on where it stopped. A flush changes nothing
+    /// about that.
+    ///
+    /// # Realtime
+    /// Two stores.
+    pub fn pause(&mut self, paused: bool) {
+        self.resumes |= paused && self.speaking;
+        self.paused = paused;
     }
 
     /// True while the agent's voice is on the line.
@@ -145,32 +145,32 @@ impl Playout {
     pub fn poll(&mut self, now: Instant, frame: &mut [u8]) -> Option<Played> {
         let ready = self.sink.ready();
         let spoke = self.speaking;
-        if now < self.next_due {
-            let early = !spoke && !self.held && now + PTIME >= self.next_due + self.lead && self.starts(ready, now);
+        let may_speak = !self.held && !self.paused;
+        if self.grid.is_due(now) {
+            self.speaking = may_speak && if spoke { self.goes_on(ready) } else { self.starts(ready, now) };
+            self.grid.leave(now, !self.speaking);
+        } else {
+            let early = !spoke && may_speak && self.grid.may_lead(now) && self.starts(ready, now);
             if !early {
                 return None;
             }
-            self.lead += self.next_due - now;
-            self.next_due = now + PTIME;
             self.speaking = true;
-        } else {
-            self.forget_debt(now);
-            self.speaking = !self.held && if spoke { self.goes_on(ready) } else { self.starts(ready, now) };
-            self.next_due += PTIME;
+            self.grid.leave_early(now);
         }
         Some(if self.speaking { self.speak(frame, ready, !spoke) } else { self.stay_silent(frame, spoke) })
     }
 
-    /// After a stall: whole frames are forgotten, so that the grid keeps its phase.
-    fn forget_debt(&mut self, now: Instant) {
-        let owed = ((now - self.next_due).as_nanos() / PTIME.as_nanos()) as u32 + 1;
-        self.next_due += PTIME * owed.saturating_sub(MAX_LATE_FRAMES);
-    }
-
     fn speak(&mut self, frame: &mut [u8], ready: usize, first: bool) -> Played {
-        let (audio, padding) = frame.split_at_mut(ready.min(frame.len()));
-        self.sink.pop(audio);
-        padding.fill(self.format.silence_byte());
+        if first {
+            self.catch_up.begin(&self.sink);
+        }
+        if ready >= frame.len() {
+            self.catch_up.pop(&mut self.sink, frame);
+        } else {
+            let (audio, padding) = frame.split_at_mut(ready);
+            self.sink.pop(audio);
+            padding.fill(self.format.silence_byte());
+        }
         if std::mem::take(&mut self.resumes) {
             fade::into(frame, self.format);
         }
@@ -183,9 +183,6 @@ impl Playout {
         if first {
             fade::out_of(std::mem::take(&mut self.last_sample), frame, self.format);
         }
-        let back = self.lead.min(LONGEST_STEP - PTIME);
-        self.lead -= back;
-        self.next_due += back;
         Played::Silence { first }
     }
 
@@ -240,7 +237,11 @@ mod tests {
         fn new() -> Self {
             let (feed, sink) = agent_ring(3200);
             let start = Instant::now();
-            Self { feed, playout: Playout::new(sink, Format::ALAW, Duration::from_millis(40), start), start }
+            Self {
+                feed,
+                playout: Playout::new(sink, Format::ALAW, Duration::from_millis(40), Backlog::Played, start),
+                start,
+            }
         }
 
         fn at(&mut self, ms: u64) -> Vec<(Played, Vec<u8>)> {
@@ -260,7 +261,7 @@ mod tests {
     #[test]
     fn silence_leaves_every_twenty_milliseconds() {
         let mut line = Line::new();
-        let frames: Vec<_> = (0..200).flat_map(|ms| line.at(ms)).collect();
+        let frames: Vec<_> = (0..199).flat_map(|ms| line.at(ms)).collect();
         assert_eq!(frames.len(), 10);
         assert!(frames.iter().all(|(_, frame)| frame.iter().all(|&code| code == 0xD5)));
     }
@@ -296,9 +297,9 @@ mod tests {
             left.extend(line.at(ms).iter().map(|_| ms));
         }
         let steps: Vec<_> = std::iter::once(&7).chain(&left).zip(&left).map(|(before, after)| after - before).collect();
-        assert_eq!(&steps[..2], [20, 20]);
-        assert!(steps.iter().all(|&step| (20..=28).contains(&step)), "{steps:?}");
-        assert_eq!(left.iter().filter(|&&ms| ms > 300).map(|ms| ms % 20).collect::<Vec<_>>(), [0; 4]);
+        assert!(steps.iter().all(|&step| (19..=29).contains(&step)), "{steps:?}");
+        // Looked at every millisecond, a frame leaves one before its moment.
+        assert_eq!(left.iter().filter(|&&ms| ms > 300).map(|ms| (ms + 1) % 20).collect::<Vec<_>>(), [0; 5]);
     }
 
     #[test]
@@ -311,7 +312,7 @@ mod tests {
                 line.feed.end_turn();
             }
             left += line.at(ms).len();
-            assert!(left as u64 <= ms / 20 + 2, "{left} frames after {ms} ms");
+            assert!(left as u64 <= (ms + 1) / 20 + 2, "{left} frames after {ms} ms");
         }
     }
 
@@ -320,7 +321,7 @@ mod tests {
         let format = Format::slin(8000);
         let (mut feed, sink) = agent_ring(6400);
         let start = Instant::now();
-        let mut playout = Playout::new(sink, format, Duration::from_millis(20), start);
+        let mut playout = Playout::new(sink, format, Duration::from_millis(20), Backlog::Played, start);
         let loud: Vec<u8> = 12000i16.to_le_bytes().repeat(160);
         let mut frame = [0; 320];
         let mut heard = Vec::new();
@@ -368,6 +369,56 @@ mod tests {
     }
 
     #[test]
+    fn a_paused_line_keeps_what_the_agent_says_and_a_flush_does_not_end_the_pause() {
+        let mut line = Line::new();
+        line.feed.push(&[1; 2 * FRAME]);
+        line.feed.end_turn();
+        line.playout.pause(true);
+        assert_eq!(line.one(0), Played::Silence { first: false });
+        line.feed.flush();
+        line.feed.push(&[2; FRAME]);
+        line.feed.end_turn();
+        assert_eq!(line.one(20), Played::Silence { first: false });
+        line.playout.hold(true);
+        line.playout.hold(false);
+        assert_eq!(line.one(40), Played::Silence { first: false }, "whoever else lets go");
+        line.playout.pause(false);
+        let heard = line.at(60);
+        assert_eq!((heard[0].0, heard[0].1[FRAME - 1]), (Played::Agent { first: true }, 2));
+        assert_eq!(line.playout.underruns(), 0);
+    }
+
+    #[test]
+    fn turn_after_turn_starts_at_once_though_the_grid_follows_the_callers_packets() {
+        let ms = Duration::from_millis(1);
+        let mut line = Line::new();
+        let mut frame = [0; FRAME];
+        let mut started = Vec::new();
+        for now in 0..60_000u32 {
+            let at = line.start + ms * now / 10;
+            // A turn of half a second every second, at another place between two packets each time.
+            if now % 10_000 == 5000 + (now / 10_000) * 37 {
+                line.feed.push(&[1; 20 * FRAME]);
+                line.feed.end_turn();
+                started.push((now, None));
+            }
+            let packet = now % 200 == 0;
+            if packet {
+                line.playout.grid().caller_packet(at);
+            }
+            let woken =
+                packet || at >= line.playout.grid().sleep_until() || started.last().is_some_and(|&(at, _)| at == now);
+            while woken && let Some(played) = line.playout.poll(at, &mut frame) {
+                if let (Played::Agent { first: true }, Some((_, start))) = (played, started.last_mut()) {
+                    *start = Some(now);
+                }
+            }
+        }
+        let delays: Vec<_> = started.iter().map(|&(sent, heard)| heard.expect("it is heard") - sent).collect();
+        assert_eq!(delays, [0; 6], "[0.1 ms]");
+    }
+
+    #[test]
     fn a_turn_shorter_than_the_preroll_is_heard() {
         let mut line = Line::new();
         line.feed.push(&[1; 50]);
@@ -402,7 +453,7 @@ mod tests {
         let mut line = Line::new();
         assert_eq!(line.at(0).len(), 1);
         assert_eq!(line.at(1009).len(), 3);
-        assert_eq!(line.at(1019).len(), 0);
+        assert_eq!(line.at(1018).len(), 0);
         assert_eq!(line.at(1020).len(), 1);
     }
 

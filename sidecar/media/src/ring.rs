@@ -122,8 +122,8 @@ struct AgentShared {
     cut: AtomicU64,
     /// The value of `audible_from` that the sink has acted on. Written by the sink.
     applied: AtomicU64,
-    /// The feed has more audio than fits into the ring. Written by the feed.
-    backlog: AtomicBool,
+    /// Position after everything that has come, in the ring or waiting for room there. Written by the feed.
+    arrived: AtomicU64,
 }
 
 /// The sidecar's end of the agent ring.
@@ -134,13 +134,17 @@ pub struct AgentFeed {
 }
 
 impl AgentFeed {
-    /// Appends as much of `audio` as fits and answers how many bytes that was. Tells the sink whether more is
-    /// waiting.
+    /// Appends as much of `audio` as fits and answers how many bytes that was. The rest counts as waiting.
     pub fn push(&mut self, audio: &[u8]) -> usize {
         let (pushed, rest) = self.producer.push_partial_slice(audio);
         self.written += pushed.len() as u64;
-        self.shared.backlog.store(!rest.is_empty(), Ordering::Release);
+        self.announce(rest.len());
         pushed.len()
+    }
+
+    /// Tells the sink that `waiting` bytes wait for room.
+    pub fn announce(&self, waiting: usize) {
+        self.shared.arrived.store(self.written + waiting as u64, Ordering::Release);
     }
 
     /// Marks the end of a turn after all that was pushed so far.
@@ -152,7 +156,7 @@ impl AgentFeed {
     /// Done when [`AgentFeed::cut`] answers.
     pub fn flush(&mut self) {
         self.end_turn();
-        self.shared.backlog.store(false, Ordering::Release);
+        self.announce(0);
         self.shared.audible_from.store(self.written, Ordering::Release);
     }
 
@@ -215,9 +219,37 @@ impl AgentSink {
         self.shared.turn_end.load(Ordering::Acquire) == self.cursor + self.ready() as u64
     }
 
+    /// Bytes that have come since the call began, in the ring or waiting for room there.
+    pub(crate) fn arrived(&self) -> u64 {
+        self.shared.arrived.load(Ordering::Acquire)
+    }
+
+    /// Bytes that have come and were not heard yet.
+    pub(crate) fn behind(&self) -> usize {
+        self.arrived().saturating_sub(self.cursor) as usize
+    }
+
     /// True if the feed waits for room.
     pub(crate) fn backlog(&self) -> bool {
-        self.shared.backlog.load(Ordering::Acquire)
+        self.behind() > self.ready()
+    }
+
+    /// Copies what comes next to `audio` and leaves it in the ring, which must hold as much.
+    pub(crate) fn peek(&mut self, audio: &mut [u8]) {
+        if let Ok(chunk) = self.consumer.read_chunk(audio.len()) {
+            let (first, second) = chunk.as_slices();
+            audio[..first.len()].copy_from_slice(first);
+            audio[first.len()..].copy_from_slice(second);
+        }
+    }
+
+    /// Leaves out the next `bytes` bytes, which the ring must hold, and counts them as heard.
+    pub(crate) fn skip(&mut self, bytes: usize) {
+        if let Ok(chunk) = self.consumer.read_chunk(bytes) {
+            chunk.commit_all();
+            self.cursor += bytes as u64;
+            self.shared.cursor.store(self.cursor, Ordering::Release);
+        }
     }
 
     /// Fills `frame` from the ring, which must hold as much, and counts it as heard.

@@ -5,7 +5,9 @@
 use std::collections::VecDeque;
 use std::io;
 use std::net::SocketAddr;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::ops::Range;
+use std::sync::{Arc, Barrier, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use tokio::io::AsyncReadExt;
@@ -121,6 +123,25 @@ impl Server {
     /// All sessions so far, in order.
     pub fn sessions(&self) -> Vec<Session> {
         self.hall.lobby().sessions.clone()
+    }
+
+    /// Stops all threads of the server for `time`, as a machine does that has no CPU for it. Blocks the calling thread, and
+    /// answers from when to when they certainly stood still.
+    pub fn freeze(&self, time: Duration) -> Range<Instant> {
+        let workers = self.runtime.as_ref().map_or(0, |runtime| runtime.metrics().num_workers());
+        let together = Arc::new(Barrier::new(workers + 1));
+        for runtime in self.runtime.iter().cycle().take(workers) {
+            let together = together.clone();
+            runtime.spawn(async move {
+                together.wait();
+                thread::sleep(time);
+            });
+        }
+        let end = Instant::now() + time;
+        together.wait();
+        let start = Instant::now();
+        thread::sleep(time);
+        start..end
     }
 
     /// The next session that this method has not returned yet. Blocks the calling thread.

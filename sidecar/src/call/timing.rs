@@ -38,6 +38,7 @@ pub(super) struct Timing {
     heard_agent: bool,
     agent_audible: bool,
     caller_speaking: bool,
+    on_hold: bool,
     last_word: Instant,
     /// How long the caller's stream was when it was last given to the AI, and when that was.
     stream: (u64, Instant),
@@ -60,6 +61,7 @@ impl Timing {
             heard_agent: false,
             agent_audible: false,
             caller_speaking: false,
+            on_hold: false,
             last_word: started,
             stream: (0, started),
             speech_end: None,
@@ -99,6 +101,12 @@ impl Timing {
 
     pub(super) fn word(&mut self, now: Instant) {
         self.last_word = now;
+    }
+
+    /// The phone has put the call on hold, or taken it back: nobody is idle meanwhile.
+    pub(super) fn on_hold(&mut self, on_hold: bool, at: Instant) {
+        self.on_hold = on_hold;
+        self.word(at);
     }
 
     pub(super) fn speech_started(&mut self, now: Instant, interrupts: bool) {
@@ -212,7 +220,7 @@ impl Timing {
     }
 
     fn idle_at(&self) -> Option<Instant> {
-        let quiet = self.ready_at.is_some() && !self.agent_audible && !self.caller_speaking;
+        let quiet = self.ready_at.is_some() && !self.agent_audible && !self.caller_speaking && !self.on_hold;
         self.idle_after.filter(|_| quiet).map(|limit| self.last_word + limit)
     }
 }
@@ -276,6 +284,10 @@ mod tests {
         assert!(!timing.idle_due(start + ms(20_000)));
         timing.silent(start + ms(20_000));
         assert!(!timing.idle_due(start + ms(21_999)) && timing.idle_due(start + ms(22_000)));
+        timing.on_hold(true, start + ms(21_000));
+        assert!(!timing.idle_due(start + ms(90_000)));
+        timing.on_hold(false, start + ms(90_000));
+        assert!(!timing.idle_due(start + ms(91_999)) && timing.idle_due(start + ms(92_000)));
     }
 
     #[test]

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use ai_dialect::{ApiVersion, AudioChoice, Provider, Secret, Session, TurnDetection};
 use ai_media::barge_in::LocalVad;
+use ai_media::playout::Backlog;
 use native_tls::{Certificate, TlsConnector};
 
 use super::keys::{self, Key, boolean, number, pair, set, word};
@@ -30,6 +31,8 @@ pub struct Profile {
     pub jitter_target: Duration,
     /// Agent audio that must have arrived before a turn starts to be heard.
     pub playout_target: Duration,
+    /// What becomes of agent audio that is late.
+    pub playout_backlog: Backlog,
     /// More queued agent audio than this ends the turn.
     pub playout_max: Duration,
     /// The AI must be ready within this.
@@ -137,6 +140,10 @@ pub(super) const KEYS: &[Key<Profile>] = &[
     ("barge_in_confirm_ms", |profile, value| set(&mut profile.local_vad.confirm, millis(value, 20, 5000))),
     ("jitter_target_ms", |profile, value| set(&mut profile.jitter_target, millis(value, 0, 100))),
     ("playout_target_ms", |profile, value| set(&mut profile.playout_target, millis(value, 0, 400))),
+    ("playout_backlog", |profile, value| {
+        let words = [("play", Backlog::Played), ("skip", Backlog::Skipped)];
+        set(&mut profile.playout_backlog, word(value, &words))
+    }),
     ("playout_max_s", |profile, value| set(&mut profile.playout_max, seconds(value, 1, 3600))),
     ("connect_timeout_ms", |profile, value| set(&mut profile.connect_timeout, millis(value, 100, 60_000))),
     ("max_duration_s", |profile, value| set(&mut profile.max_duration, seconds(value, 0, 86_400))),
@@ -197,6 +204,7 @@ impl Profile {
             },
             jitter_target: Duration::from_millis(40),
             playout_target: Duration::from_millis(40),
+            playout_backlog: Backlog::default(),
             playout_max: Duration::from_secs(120),
             connect_timeout: Duration::from_millis(5000),
             max_duration: Duration::ZERO,

@@ -1,8 +1,8 @@
 //! `make bench`: `AI()` beside the other ways to carry a call to a realtime voice AI.
 //!
 //! ```text
-//!  callers (here) ─ SIP, RTP ─► Asterisk ─► [ AI() │ bridge process ] ─ WebSocket ─► practice agent, echoing
-//!                 ◄────────────          ◄─                           ◄────────────
+//!  callers (here) ─ SIP, RTP ─► Asterisk ─► [ AI() │ bridge process ] ─ WebSocket ─► bench-ai, which notes what it hears
+//!                 ◄────────────          ◄─                           ◄────────────  and says
 //! ```
 //!
 //! Every measurement has an Asterisk, a bridge and an AI of its own, all on this machine; only what all calls up cost is
@@ -10,48 +10,62 @@
 
 #![forbid(unsafe_code)]
 
-mod audio;
+mod ai;
 mod callers;
 mod load;
 mod measure;
+mod meter;
 mod micro;
 mod paths;
+mod plan;
+mod process;
 mod report;
 mod sip;
 
 use std::path::PathBuf;
-use std::sync::Arc;
-use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 use clap::Parser;
 
-use crate::measure::{Measurement, measure};
+use crate::measure::{Loops, Row, capacity, drift, freeze};
 use crate::paths::Path;
+use crate::plan::{Clock, Plan, Step};
 use crate::report::Report;
 
 /// Measures AI() and its rivals; the quick set takes less than ten minutes.
-#[derive(Parser)]
+#[derive(Debug, Parser)]
 struct Options {
-    /// The full set: every path, up to 200 calls, 30 s each, three times
+    /// Every path with up to 200 calls, 20 s each, three times
     #[arg(long)]
     full: bool,
+    /// The full set, --capacity, --freeze and --minutes 30, in one report
+    #[arg(long)]
+    all: bool,
+    /// The most calls each path can hold
+    #[arg(long)]
+    capacity: bool,
+    /// An AI that stands still for 2 s
+    #[arg(long)]
+    freeze: bool,
+    /// Endless audio for so long, with clocks that are wrong [min]
+    #[arg(long)]
+    minutes: Option<f64>,
     /// Paths to measure
     #[arg(long, value_enum, value_delimiter = ',')]
     paths: Vec<Path>,
-    /// Numbers of calls
-    #[arg(long, value_delimiter = ',')]
+    /// Numbers of calls, up to 400; with --capacity alone the most to try, with --freeze or --minutes alone how many
+    #[arg(long, value_delimiter = ',', value_parser = calls)]
     calls: Vec<usize>,
-    /// How long each is measured [s]
+    /// How long each is measured, once for the echo and once for turns [s]
     #[arg(long)]
     seconds: Option<u64>,
     /// How many times everything is measured
     #[arg(long)]
     repeat: Option<usize>,
     /// How long to wait, all in all, for other programs on this machine to be quiet [s]
-    #[arg(long, default_value_t = 90)]
-    patience: u64,
+    #[arg(long)]
+    patience: Option<u64>,
     /// Folder of the report
     #[arg(long)]
     out: Option<PathBuf>,
@@ -60,93 +74,99 @@ struct Options {
     micro: bool,
 }
 
+/// What the RTP ports and the callers' numbers suffice for.
+fn calls(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(calls @ 1..=400) => Ok(calls),
+        _ => Err("allowed: 1 to 400".to_owned()),
+    }
+}
+
 fn main() -> Result<()> {
     let options = Options::parse();
     let out = options.out.clone().unwrap_or_else(|| rig::checkout().join("target/bench"));
     std::fs::create_dir_all(&out).with_context(|| out.display().to_string())?;
     eprintln!("Micro-benchmarks …");
-    let mut report = Report::new(micro::run()?);
+    let micro = micro::run()?;
     if options.micro {
-        println!("{}", micro::table(&report.micro));
+        println!("{}", micro::table(&micro));
         return Ok(());
     }
-    let plan = plan(&options);
-    let seconds = Duration::from_secs(options.seconds.unwrap_or(if options.full { 30 } else { 8 }));
-    let audio = Arc::new(audio::caller_loop()?);
-    let start = Instant::now();
-    let mut patience = Duration::from_secs(options.patience);
-    for (done, &(path, calls)) in plan.iter().enumerate() {
-        let spent = start.elapsed().as_secs();
-        eprintln!("[{}/{}, {}:{:02}] {}, {calls} calls", done + 1, plan.len(), spent / 60, spent % 60, path.title());
-        patience = patience.saturating_sub(wait_for_quiet(patience)?);
-        match measure(path, calls, seconds, &audio) {
-            Ok(measurement) => {
-                eprintln!("    {}", measurement.line());
-                report.add(measurement);
-            }
-            Err(error) => {
-                eprintln!("    failed: {error:#}");
-                report.failures.push(format!("{}, {calls} calls: {error:#}", path.title()));
-            }
+    let plan = Plan::new(&options);
+    let mut report = Report::new(micro, &plan)?;
+    let loops = Loops::new()?;
+    let mut clock = Clock::start(&plan);
+    for &step in &plan.steps {
+        clock.begin(step);
+        if let Err(error) = take(step, &plan, &mut clock, &loops, &mut report) {
+            eprintln!("    failed: {error:#}");
+            report.failures.push(format!("{}: {error:#}", step.title()));
         }
+        clock.done(step);
         report.write(&out)?;
     }
     println!("{}", report.markdown());
+    report::plot(&out)?;
     eprintln!("Written to {}", out.display());
     Ok(())
 }
 
-/// Waits until other programs leave the machine alone, at most `patience`. Answers how long that took.
-fn wait_for_quiet(patience: Duration) -> Result<Duration> {
-    let start = Instant::now();
-    while start.elapsed() < patience {
-        let before = load::machine_busy()?;
-        thread::sleep(QUIET_FOR);
-        if load::machine_busy()? - before < QUIET_MAX * QUIET_FOR.as_secs_f64() {
-            break;
+fn take(step: Step, plan: &Plan, clock: &mut Clock, loops: &Loops, report: &mut Report) -> Result<()> {
+    match step {
+        Step::Row { path, calls } => {
+            let measured = clock.quietest(
+                step,
+                |(row, _): &(Row, _)| row.others_percent,
+                || {
+                    let measured = measure::measure(path, calls, plan.seconds, loops, true)?;
+                    eprintln!("    {}", measured.0.line());
+                    Ok(measured)
+                },
+            )?;
+            let ((row, raw), tries) = measured;
+            report.rows.push(Row { tries, ..row });
+            report.raw.push(raw);
+        }
+        Step::Capacity { path, most } => {
+            clock.wait_for_quiet()?;
+            report.capacity.push(capacity::search(path, most, loops, |attempt| eprintln!("    {attempt}"))?);
+        }
+        Step::Freeze { path, calls, doing } => {
+            let (frozen, _) = clock.quietest(
+                step,
+                |frozen: &freeze::Freeze| frozen.others_percent,
+                || freeze::measure(path, calls, doing, loops),
+            )?;
+            eprintln!("    longest gap {:.0} ms, back {:?} ms after", frozen.spacing.max, frozen.agent.back_ms);
+            report.freeze.push(frozen);
+        }
+        Step::Drift { path, calls, minutes } => {
+            clock.wait_for_quiet()?;
+            let tell = |left: Duration| eprintln!("    {:.0} min to go", left.as_secs_f64() / 60.0);
+            report.drift.push(drift::measure(path, calls, minutes, loops, tell)?);
         }
     }
-    Ok(start.elapsed().saturating_sub(QUIET_FOR))
+    Ok(())
 }
 
-/// Other programs are quiet when they have used no more than this of one core
-const QUIET_MAX: f64 = 0.25;
-/// for as long as this.
-const QUIET_FOR: Duration = Duration::from_secs(1);
-
-/// What is measured, in order: what is compared runs close together.
-fn plan(options: &Options) -> Vec<(Path, usize)> {
-    use Path::{A, A0, B, C, Ct, D, E, Floor};
-    let given = |paths: &[Path]| if options.paths.is_empty() { paths.to_vec() } else { options.paths.clone() };
-    let calls = match (&options.calls[..], options.full) {
-        ([], true) => vec![1, 20, 50, 100, 200],
-        ([], false) => vec![1, 20, 50, 100],
-        (calls, _) => calls.to_vec(),
-    };
-    let mut plan = Vec::new();
-    for _ in 0..options.repeat.unwrap_or(if options.full { 3 } else { 1 }) {
-        for &calls in &calls {
-            let paths = match (options.full, calls) {
-                (false, 1) => given(&[Floor, A, A0, E, C, D, B]),
-                // Plain Python is past its end there: that takes time and shows nothing new.
-                (false, 100..) => given(&[Floor, A, E, Ct]),
-                (false, 50..) => given(&[Floor, A, E, Ct, C, D, B]),
-                (false, _) => given(&[Floor, A, E, C, D, B]),
-                (true, _) => given(&[Floor, A, A0, E, Ct, C, D, B]),
-            };
-            plan.extend(paths.into_iter().map(|path| (path, calls)));
-        }
-    }
-    plan
-}
-
-impl Measurement {
+impl Row {
     /// For the one who waits.
     fn line(&self) -> String {
         format!(
-            "Asterisk {:.3}, bridge {:.3} CPU s a call-minute; delay {:.1}/{:.1} ms (p50/p99); spacing p99 {:.1} ms; \
-             others {:.0} % of a core",
-            self.asterisk_cpu, self.bridge_cpu, self.delay.p50, self.delay.p99, self.spacing.p99, self.others_percent
+            "Asterisk {:.3}, bridge {:.3} CPU s a call-minute; delay {:.1}/{:.1} ms (p50/p99), to the AI {:.1}/{:.1}; turn \
+             starts after {:.1}/{:.1}, stops after {:.1}/{:.1}; spacing p99 {:.1} ms; others {:.0} % of a core",
+            self.asterisk_cpu,
+            self.bridge_cpu,
+            self.delay.p50,
+            self.delay.p99,
+            self.uplink.p50,
+            self.uplink.p99,
+            self.turn_start.p50,
+            self.turn_start.p99,
+            self.barge_in_stop.p50,
+            self.barge_in_stop.p99,
+            self.spacing.p99,
+            self.others_percent
         )
     }
 }

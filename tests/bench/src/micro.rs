@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use ai_dialect::openai::OpenAi;
 use ai_dialect::{AudioChoice, Dialect, Message, Output, Session, TurnDetection};
 use ai_media::Format;
-use ai_media::playout::{PTIME, Playout};
+use ai_media::playout::{Backlog, PTIME, Playout};
 use ai_media::ring::{agent_ring, caller_ring};
 use ai_media::transcode::Transcoder;
 use anyhow::Result;
@@ -47,7 +47,7 @@ pub(crate) fn run() -> Result<Vec<Micro>> {
 
     let (mut feed, sink) = agent_ring(3200);
     let mut now = Instant::now();
-    let mut playout = Playout::new(sink, Format::ALAW, Duration::ZERO, now);
+    let mut playout = Playout::new(sink, Format::ALAW, Duration::ZERO, Backlog::Played, now);
     let mut frame = [0; 160];
     add(
         "agent ring and playout: push 160 bytes, poll a frame",

@@ -1,13 +1,13 @@
 //! The ways a call's audio can reach the AI, and the one Asterisk that has them all in its dialplan.
 
 use std::net::{Ipv4Addr, TcpListener};
-use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
-use std::thread;
-use std::time::{Duration, Instant};
+use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail};
 use rig::{Ports, Rig};
+
+use crate::ai::Ai;
+use crate::process::{Process, mortal, program, wait_listening};
 
 /// One way.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, clap::ValueEnum, serde::Serialize)]
@@ -43,6 +43,11 @@ impl Path {
             Self::D => "(d) chan_websocket, Python",
             Self::E => "(e) AudioSocket, Rust bridge",
         }
+    }
+
+    /// What is there to be heard is the caller's own voice, without an AI.
+    pub(crate) fn is_floor(self) -> bool {
+        self == Self::Floor
     }
 
     pub(crate) fn extension(self) -> &'static str {
@@ -85,7 +90,7 @@ pub(crate) struct Stage {
     // First to go: it would complain about an Asterisk that is gone.
     pub(crate) bridge: Option<Process>,
     pub(crate) rig: Rig,
-    pub(crate) ai: Process,
+    pub(crate) ai: Ai,
 }
 
 impl Stage {
@@ -94,14 +99,8 @@ impl Stage {
     /// # Errors
     /// When one of them does not start.
     pub(crate) fn set(path: Path) -> Result<Self> {
-        let ai_port = free_port()?;
-        let url = format!("ws://127.0.0.1:{ai_port}/v1/realtime");
-        let mut agent = mortal();
-        agent.arg(program("practice-agent")?).args(["--echo", "--listen", &format!("127.0.0.1:{ai_port}")]);
-        agent.stderr(Stdio::null());
-        let ai = Process::start(agent)?;
-        wait_listening(ai_port)?;
-
+        let ai = Ai::start()?;
+        let url = ai.url.clone();
         let ports = ports()?;
         let bridge = match path.bridge(&ports, &url)? {
             // Its events come from Asterisk, which must be there first.
@@ -125,60 +124,13 @@ impl Stage {
         command.stdout(Stdio::piped());
         let mut process = Process::start(command)?;
         let mut line = String::new();
-        let output = process.0.stdout.take().context("no output")?;
+        let output = process.output().context("no output")?;
         std::io::BufRead::read_line(&mut std::io::BufReader::new(output), &mut line)?;
         if line.trim() != "ready" {
             bail!("the Python bridge did not start; is the set-up done (make bench)?");
         }
         Ok(process)
     }
-}
-
-/// A child process that is killed when it is no longer needed.
-pub(crate) struct Process(Child);
-
-impl Process {
-    fn start(mut command: Command) -> Result<Self> {
-        command.stdin(Stdio::null()).spawn().map(Self).with_context(|| format!("cannot start {command:?}"))
-    }
-
-    pub(crate) fn pid(&self) -> u32 {
-        self.0.id()
-    }
-}
-
-impl Drop for Process {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
-/// A command that ends with this process, however that ends.
-fn mortal() -> Command {
-    let mut command = Command::new("setpriv");
-    command.args(["--pdeathsig", "KILL", "--"]);
-    command
-}
-
-/// A program of this workspace, from the folder this one lies in.
-fn program(name: &str) -> Result<PathBuf> {
-    Ok(std::env::current_exe()?.with_file_name(name))
-}
-
-fn free_port() -> Result<u16> {
-    Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port())
-}
-
-fn wait_listening(port: u16) -> Result<()> {
-    let deadline = Instant::now() + Duration::from_secs(10);
-    while std::net::TcpStream::connect((Ipv4Addr::LOCALHOST, port)).is_err() {
-        if Instant::now() > deadline {
-            bail!("nothing listens on port {port}");
-        }
-        thread::sleep(Duration::from_millis(20));
-    }
-    Ok(())
 }
 
 /// More RTP ports than a rig claims by itself, beside the ranges of tests and demo: 200 calls with two sessions each.
@@ -213,7 +165,7 @@ fn asterisk(ports: Ports, ai: &str) -> Result<Rig> {
 fn ai_bridge(url: &str) -> String {
     let profile = |name: &str, more: &str| {
         // Both sides speak all the time here, which local barge-in would take for an interruption.
-        let fixed = "type = agent\ndialect = openai\nmodel = bench\nturn_detection = none\nbarge_in = off";
+        let fixed = "type = agent\ndialect = openai\nmodel = bench\nbarge_in = server";
         format!("[{name}]\n{fixed}\nurl = {url}\n{more}\n")
     };
     format!("[general]\n\n{}{}", profile("bench", ""), profile("bench0", "playout_target_ms = 0"))

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 
 use crate::rtp::{DIGITS, Line, Network, Sending};
-use crate::sip::{Dial, Direction, Signalling, complaint};
+use crate::sip::{Direction, Parties, Role, Signalling, complaint};
 use crate::wait::poll_for;
 use crate::{CallEvent, Codec, Ended, Event, Recording, Rig};
 
@@ -18,7 +18,7 @@ const FAREWELL: Duration = Duration::from_secs(2);
 
 /// A phone, registered nowhere, that calls as 1001 unless told otherwise.
 pub struct Phone {
-    dial: Dial,
+    parties: Parties,
     codec: Codec,
     sending: Sending,
     directory: PathBuf,
@@ -27,15 +27,15 @@ pub struct Phone {
 impl Phone {
     /// A phone with A-law.
     pub fn new(rig: &Rig) -> Self {
-        let dial = Dial {
+        let parties = Parties {
             asterisk: rig.sip_addr(),
             user: "1001".into(),
             password: "1001pass".into(),
-            extension: String::new(),
+            role: Role::IsCalled,
         };
         let sending =
             Sending { packet_time: Duration::from_millis(20), network: Network::default(), comfort_noise: false };
-        Self { dial, codec: Codec::Alaw, sending, directory: rig.directory().join("run") }
+        Self { parties, codec: Codec::Alaw, sending, directory: rig.directory().join("run") }
     }
 
     /// The one codec this phone offers.
@@ -64,8 +64,8 @@ impl Phone {
 
     /// Calls as another user.
     pub fn account(mut self, user: &str, password: &str) -> Self {
-        self.dial.user = user.into();
-        self.dial.password = password.into();
+        self.parties.user = user.into();
+        self.parties.password = password.into();
         self
     }
 
@@ -73,12 +73,34 @@ impl Phone {
     ///
     /// # Errors
     /// When SIPp cannot be started.
-    pub fn dial(mut self, extension: &str) -> Result<PhoneCall> {
+    pub fn dial(self, extension: &str) -> Result<PhoneCall> {
+        self.begin(Role::Calls { extension: extension.into(), replaces: None })
+    }
+
+    /// Takes the place of `other` at its answered call of `extension`: an INVITE with Replaces (RFC 3891), as a phone sends it to which the
+    /// other party of a call was transferred.
+    ///
+    /// # Errors
+    /// When that call is not answered, or SIPp cannot be started.
+    pub fn take_over(self, other: &PhoneCall, extension: &str) -> Result<PhoneCall> {
+        let replaces = other.signalling.replaces().context("a call that is not answered cannot be taken over")?;
+        self.begin(Role::Calls { extension: extension.into(), replaces: Some(replaces) })
+    }
+
+    /// Waits for a call and will answer it at once: [`PhoneCall::uri`] says where.
+    ///
+    /// # Errors
+    /// When SIPp cannot be started.
+    pub fn listen(self) -> Result<PhoneCall> {
+        self.begin(Role::IsCalled)
+    }
+
+    fn begin(mut self, role: Role) -> Result<PhoneCall> {
         static NEXT: AtomicU32 = AtomicU32::new(1);
-        self.dial.extension = extension.into();
+        self.parties.role = role;
         let scenario = self.directory.join(format!("phone-{}.xml", NEXT.fetch_add(1, Ordering::Relaxed)));
         let line = Line::open(self.codec, self.sending)?;
-        let (signalling, sipp) = Signalling::dial(&self.dial, line.clone(), &scenario)?;
+        let (signalling, sipp) = Signalling::begin(&self.parties, line.clone(), &scenario)?;
         Ok(PhoneCall { signalling, line, sipp: Mutex::new(sipp), scenario })
     }
 }
@@ -185,6 +207,12 @@ impl PhoneCall {
         self.line.stall(stalled);
     }
 
+    /// Goes on as another source (SSRC) whose sequence numbers begin `back` before those it has had, as when a gateway on the
+    /// way transfers the call.
+    pub fn change_source(&self, back: u16) {
+        self.line.change_source(back);
+    }
+
     /// Negotiates the call anew (re-INVITE): another codec, or hold and its end. Audio in the new codec leaves and is
     /// heard from the moment the answer is there; what is queued in the old one is forgotten.
     ///
@@ -195,6 +223,38 @@ impl PhoneCall {
             return Ok(());
         }
         bail!("no new agreement after {timeout:?}: {}", self.what_happened())
+    }
+
+    /// Where this phone can be called, for `Dial(PJSIP/1001/…)`.
+    pub fn uri(&self) -> String {
+        format!("sip:phone@127.0.0.1:{}", self.signalling.port())
+    }
+
+    /// Sends the other party to `extension` (REFER), whatever becomes of that, and hangs up.
+    ///
+    /// # Errors
+    /// When Asterisk does not agree within `timeout`.
+    pub fn transfer(&self, extension: &str, timeout: Duration) -> Result<()> {
+        self.refer(&format!("{extension}@asterisk"), timeout)
+    }
+
+    /// Joins the other party of this call with that of `other`, another call of this phone (REFER with Replaces), and hangs
+    /// up.
+    ///
+    /// # Errors
+    /// When `other` is not answered, or Asterisk does not agree within `timeout`.
+    pub fn join(&self, other: &Self, timeout: Duration) -> Result<()> {
+        let replaces = other.signalling.replaces_escaped().context("the other call is not answered")?;
+        self.refer(&format!("asterisk?Replaces={replaces}"), timeout)
+    }
+
+    fn refer(&self, target: &str, timeout: Duration) -> Result<()> {
+        if self.signalling.refer(target, timeout) {
+            // Asterisk leaves that to the phone: until then it would tell it how the transfer goes on.
+            self.hang_up();
+            return Ok(());
+        }
+        bail!("no transfer within {timeout:?}: {}", self.what_happened())
     }
 
     /// Sends a digit (`0`-`9`, `*`, `#`, `A`-`D`) as an RFC 4733 event of 160 ms, after those still to be sent.

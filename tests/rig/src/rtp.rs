@@ -76,6 +76,8 @@ struct Outgoing {
     muted: bool,
     /// The network delivers nothing, and everything later.
     stalled: bool,
+    /// The next packet begins another stream, with numbers that go so far back.
+    another_stream: Option<u16>,
     /// Since when there has been nothing but comfort noise, and how many packets of it.
     noise: Option<(Instant, u32)>,
     queue: VecDeque<u8>,
@@ -157,6 +159,11 @@ impl Line {
         self.outgoing().stalled = stalled;
     }
 
+    /// Goes on as another source, with numbers that go `back`.
+    pub(crate) fn change_source(&self, back: u16) {
+        self.outgoing().another_stream = Some(back);
+    }
+
     /// Queues `samples`, as [`Self::play`] does bytes.
     pub(crate) fn say(&self, samples: &[i16]) -> u64 {
         let bytes = self.outgoing().voice.encode(samples);
@@ -212,7 +219,7 @@ impl Line {
     fn send_on_grid(&self) {
         let mut due = Instant::now();
         // Any number will do, but each call's should differ: a packet of another call then shows.
-        let ssrc = u32::from(self.port()) << 8 | 0xA1;
+        let mut ssrc = u32::from(self.port()) << 8 | 0xA1;
         let (mut sequence, mut timestamp) = (0u16, 0u32);
         let mut wire = Wire::new(self.sending.network);
         while !self.closed.load(Ordering::Relaxed) {
@@ -223,6 +230,9 @@ impl Line {
             let mut outgoing = self.outgoing();
             if now >= due {
                 due += self.sending.packet_time;
+                if let Some(back) = outgoing.another_stream.take() {
+                    (ssrc, sequence) = (ssrc + 1, sequence.wrapping_sub(back));
+                }
                 let ticks = outgoing.ticks_per_packet();
                 timestamp = timestamp.wrapping_add(ticks);
                 for (second_byte, timestamp, payload) in outgoing.due(self.sending.comfort_noise, timestamp, now) {
@@ -327,6 +337,7 @@ impl Outgoing {
             remote: None,
             muted: false,
             stalled: false,
+            another_stream: None,
             noise: None,
             queue: VecDeque::new(),
             queued: 0,

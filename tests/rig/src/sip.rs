@@ -4,14 +4,17 @@
 //!  SIPp ◄──► relay socket ◄──► Asterisk
 //!              │  every message: time, event, where the audio goes
 //!              ├─ "hang up": a MESSAGE to SIPp, which the scenario answers with CANCEL or BYE
-//!              └─ "negotiate anew": a REFER to SIPp, which it answers with a re-INVITE; the SDP is put in here
+//!              ├─ "negotiate anew": a REFER to SIPp, which it answers with a re-INVITE; the SDP is put in here
+//!              └─ "transfer": a PUBLISH to SIPp, which it answers with a REFER; to whom is put in here
 //! ```
 
+mod message;
+mod sipp;
+
 use std::fs;
-use std::io;
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 use std::path::Path;
-use std::process::{Child, Stdio};
+use std::process::Child;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::thread;
@@ -19,14 +22,14 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow};
 
-use crate::rtp::{EVENT_PAYLOAD_TYPE, Line};
+use self::message::{Dialog, audio_address, escaped, header, sdp, with_body};
+pub(crate) use self::sipp::complaint;
+use crate::Codec;
+use crate::rtp::Line;
 use crate::wait::poll_for;
-use crate::{Codec, mortal};
 
 /// How soon the relay notices that its call is over.
 const RELAY_TIMEOUT: Duration = Duration::from_millis(100);
-/// Port of every SIPp, on its own address. Not 5060: a rig for softphones has that on all addresses.
-const SIPP_PORT: &str = "6060";
 /// Longest time from the start of SIPp until the call leaves it; about 15 ms on an idle machine.
 const START_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -80,17 +83,30 @@ pub struct Event {
     pub what: CallEvent,
 }
 
-/// Who calls whom.
-pub(crate) struct Dial {
+/// A phone and its exchange.
+pub(crate) struct Parties {
     pub(crate) asterisk: SocketAddr,
     pub(crate) user: String,
     pub(crate) password: String,
-    pub(crate) extension: String,
+    pub(crate) role: Role,
+}
+
+/// What the phone does.
+pub(crate) enum Role {
+    /// It calls.
+    Calls {
+        extension: String,
+        /// In the place of the call with this `Replaces` header.
+        replaces: Option<String>,
+    },
+    /// It is called, and answers.
+    IsCalled,
 }
 
 /// The signalling of one call.
 pub(crate) struct Signalling {
     asterisk: SocketAddr,
+    called: bool,
     socket: UdpSocket,
     line: Arc<Line>,
     state: Mutex<State>,
@@ -102,6 +118,8 @@ pub(crate) struct Signalling {
 struct State {
     sipp: Option<SocketAddr>,
     call_id: String,
+    /// Known once the call is answered.
+    dialog: Option<Dialog>,
     events: Vec<Event>,
     acknowledged: bool,
     cancelled: bool,
@@ -112,20 +130,26 @@ struct State {
     agreed: bool,
     /// Re-INVITEs that came to an agreement.
     agreements: u32,
+    /// Where the next REFER sends the other party.
+    refer_to: String,
+    /// Asterisk's answer to the last one.
+    referred: Option<u16>,
 }
 
 impl Signalling {
-    /// Starts SIPp and the relay; the call has left SIPp when this returns.
+    /// Starts SIPp and the relay; when this returns the call has left SIPp, or SIPp listens for one.
     ///
     /// # Errors
     /// When SIPp cannot be started, with its own complaint.
-    pub(crate) fn dial(dial: &Dial, line: Arc<Line>, scenario: &Path) -> Result<(Arc<Self>, Child)> {
+    pub(crate) fn begin(parties: &Parties, line: Arc<Line>, scenario: &Path) -> Result<(Arc<Self>, Child)> {
         let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))?;
         socket.set_read_timeout(Some(RELAY_TIMEOUT))?;
         let relay = socket.local_addr()?;
-        fs::write(scenario, scenario_text(dial, relay, &line))?;
+        fs::write(scenario, sipp::scenario(parties, relay, &line))?;
+        let called = matches!(parties.role, Role::IsCalled);
         let signalling = Arc::new(Self {
-            asterisk: dial.asterisk,
+            asterisk: parties.asterisk,
+            called,
             socket,
             line,
             state: Mutex::default(),
@@ -134,18 +158,17 @@ impl Signalling {
         });
         let thread = signalling.clone();
         thread::spawn(move || thread.relay());
-        let mut sipp = start_sipp(relay, scenario).context("cannot start SIPp: run `make setup`")?;
+        if called {
+            signalling.state().sipp = Some(sipp::address(relay));
+        }
+        let mut sipp = sipp::start(relay, &parties.role, scenario).context("cannot start SIPp: run `make setup`")?;
         let started = poll_for(START_TIMEOUT, || {
             // In this order: a call may be refused and SIPp gone before anyone has looked.
             let ended = !matches!(sipp.try_wait(), Ok(None));
-            let called = signalling.state().sipp.is_some();
-            if called {
-                Some(Ok(()))
-            } else {
-                ended.then(|| Err(anyhow!("SIPp does not run: {}", complaint(scenario))))
-            }
+            let ready = if called { sipp::listens(relay) } else { signalling.state().sipp.is_some() };
+            if ready { Some(Ok(())) } else { ended.then(|| Err(anyhow!("SIPp does not run: {}", complaint(scenario)))) }
         });
-        let started = started.unwrap_or_else(|| Err(anyhow!("SIPp does not call: {}", complaint(scenario))));
+        let started = started.unwrap_or_else(|| Err(anyhow!("SIPp does nothing: {}", complaint(scenario))));
         if started.is_err() {
             signalling.close();
             signalling.line.close();
@@ -197,6 +220,33 @@ impl Signalling {
         agreed
     }
 
+    /// Asks Asterisk to send the other party to `target`; false if it has not agreed within `timeout`.
+    pub(crate) fn refer(&self, target: &str, timeout: Duration) -> bool {
+        let mut state = self.state();
+        let Some(sipp) = state.sipp.filter(|_| state.acknowledged) else { return false };
+        state.refer_to = format!("sip:{target}");
+        state.referred = None;
+        self.tell(&state, sipp, "PUBLISH");
+        let waiting = |state: &mut State| state.referred.is_none();
+        let (state, _) = self.changed.wait_timeout_while(state, timeout, waiting).expect("no panic");
+        state.referred.is_some_and(|status| status < 300)
+    }
+
+    /// Value of a `Replaces` header that names this call; none before it is answered.
+    pub(crate) fn replaces(&self) -> Option<String> {
+        self.state().dialog.as_ref().map(Dialog::replaces)
+    }
+
+    /// The same as part of a SIP address.
+    pub(crate) fn replaces_escaped(&self) -> Option<String> {
+        self.replaces().as_deref().map(escaped)
+    }
+
+    /// Where this phone can be called.
+    pub(crate) fn port(&self) -> u16 {
+        self.socket.local_addr().map_or(0, |address| address.port())
+    }
+
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().expect("no panic")
     }
@@ -209,6 +259,9 @@ impl Signalling {
             let mut state = self.state();
             if from != self.asterisk && !state.offer.is_empty() && datagram.starts_with(b"INVITE ") {
                 datagram = with_body(&datagram, &state.offer);
+            }
+            if from != self.asterisk && datagram.starts_with(b"REFER ") {
+                datagram = String::from_utf8_lossy(&datagram).replace("sip:transferee", &state.refer_to).into_bytes();
             }
             let message = String::from_utf8_lossy(&datagram);
             if from == self.asterisk {
@@ -241,21 +294,37 @@ impl Signalling {
             }
             Some("ACK") if state.has(CallEvent::Answered) => state.acknowledged = true,
             Some("BYE") => self.end(state, Ended::ByCaller),
+            Some("SIP/2.0") if self.called && message.starts_with("SIP/2.0 200 ") && is_invite(message) => {
+                state.answered(message, true);
+            }
             _ => {}
         }
     }
 
     fn note_from_asterisk(&self, state: &mut State, message: &str) {
-        if message.starts_with("BYE ") {
-            self.end(state, Ended::ByPbx);
+        match message.split(' ').next() {
+            Some("BYE") => self.end(state, Ended::ByPbx),
+            Some("INVITE") if self.called && state.call_id.is_empty() => {
+                state.call_id = header(message, "Call-ID").unwrap_or_default().to_owned();
+                self.line.set_remote(audio_address(message));
+            }
+            Some("ACK") if self.called => state.acknowledged = true,
+            _ => {}
         }
         let status = message.strip_prefix("SIP/2.0 ").and_then(|rest| rest.get(..3)?.parse().ok());
         let cseq = header(message, "CSeq");
         if status.is_some_and(|status: u16| status == 200)
             && state.acknowledged
-            && cseq.is_some_and(|cseq| cseq.ends_with(" INVITE") && cseq != "2 INVITE")
+            && is_invite(message)
+            && (self.called || cseq != Some("2 INVITE"))
         {
             state.agreed = true;
+        }
+        if cseq.is_some_and(|cseq| cseq.ends_with(" REFER")) && status.is_some_and(|status| status >= 200) {
+            state.referred = status;
+        }
+        if self.called {
+            return;
         }
         // The first INVITE is refused with 401 to ask for the password; what matters is the second.
         let (Some(status), Some("2 INVITE")) = (status, cseq) else { return };
@@ -266,7 +335,7 @@ impl Signalling {
             100 => state.note(CallEvent::Trying),
             180 => state.note(CallEvent::Ringing),
             183 => state.note(CallEvent::EarlyMedia),
-            200..300 => state.note(CallEvent::Answered),
+            200..300 => state.answered(message, false),
             487 if state.cancelled => self.end(state, Ended::Cancelled),
             300.. => self.end(state, Ended::Refused(status)),
             _ => {}
@@ -302,16 +371,17 @@ impl Signalling {
     }
 }
 
-/// `message` with another body.
-fn with_body(message: &[u8], body: &str) -> Vec<u8> {
-    let message = String::from_utf8_lossy(message);
-    let (headers, _) = message.split_once("\r\n\r\n").unwrap_or((&message, ""));
-    let is_length = |line: &&str| line.to_ascii_lowercase().starts_with("content-length:");
-    let headers: Vec<_> = headers.lines().filter(|line| !is_length(line)).collect();
-    format!("{}\r\nContent-Length: {}\r\n\r\n{body}", headers.join("\r\n"), body.len()).into_bytes()
+fn is_invite(message: &str) -> bool {
+    header(message, "CSeq").is_some_and(|cseq| cseq.ends_with(" INVITE"))
 }
 
 impl State {
+    /// `message` is the answer; the phone `called` gives it, or gets it.
+    fn answered(&mut self, message: &str, called: bool) {
+        self.dialog.get_or_insert_with(|| Dialog::of(message, called));
+        self.note(CallEvent::Answered);
+    }
+
     fn note(&mut self, what: CallEvent) {
         // A retransmission tells nothing new.
         if !self.has(what) {
@@ -322,76 +392,4 @@ impl State {
     fn has(&self, what: CallEvent) -> bool {
         self.events.iter().any(|event| event.what == what)
     }
-}
-
-/// Runs SIPp on a loopback address of its own, made of the relay's port: it opens fixed ports, those for media too
-/// although it sends none, and would meet other SIPps there.
-fn start_sipp(relay: SocketAddr, scenario: &Path) -> io::Result<Child> {
-    let [high, low] = relay.port().to_be_bytes();
-    let own_address = Ipv4Addr::new(127, 1, high, low).to_string();
-    let mut command = mortal::command("sipp");
-    command.arg(relay.to_string()).arg("-sf").arg(scenario);
-    command.args(["-i", &own_address, "-mi", &own_address, "-p", SIPP_PORT]);
-    command.args(["-m", "1", "-r", "1000", "-nostdin", "-aa", "-timer_resol", "1"]);
-    command.current_dir(scenario.parent().unwrap_or(Path::new("/")));
-    let output = fs::File::create(scenario.with_extension("out"))?;
-    command.stdin(Stdio::null()).stdout(output.try_clone()?).stderr(output);
-    mortal::spawn(command)
-}
-
-/// What SIPp has to say for itself when a call does not go as planned; its statistics are not part of that.
-pub(crate) fn complaint(scenario: &Path) -> String {
-    let output = fs::read_to_string(scenario.with_extension("out")).unwrap_or_default();
-    let is_complaint =
-        |line: &&str| ["nable to", "borting", "nexpected mess", "setpriv"].iter().any(|word| line.contains(word));
-    output.lines().rev().find(is_complaint).unwrap_or_default().trim().to_owned()
-}
-
-/// The phone's offer, with one codec. `version` grows with every offer of a call.
-fn sdp(line: &Line, codec: Codec, direction: Direction, version: u32) -> String {
-    let sending = line.sending();
-    let clock = codec.clock_hz();
-    let (audio, event) = (codec.payload_type(), EVENT_PAYLOAD_TYPE);
-    let (noise, noise_map) =
-        if sending.comfort_noise { (" 13", "a=rtpmap:13 CN/8000\r\n") } else { Default::default() };
-    let direction = match direction {
-        Direction::Both => "sendrecv",
-        Direction::SendOnly => "sendonly",
-        Direction::Inactive => "inactive",
-    };
-    format!(
-        "v=0\r\no=phone 1 {version} IN IP4 127.0.0.1\r\ns=-\r\nc=IN IP4 127.0.0.1\r\nt=0 0\r\n\
-         m=audio {port} RTP/AVP {audio}{noise} {event}\r\na=rtpmap:{audio} {rtpmap}\r\n{noise_map}\
-         a=rtpmap:{event} telephone-event/{clock}\r\na=fmtp:{event} 0-15\r\na=ptime:{ptime}\r\na={direction}\r\n",
-        port = line.port(),
-        rtpmap = codec.rtpmap(),
-        ptime = sending.packet_time.as_millis(),
-    )
-}
-
-fn scenario_text(dial: &Dial, relay: SocketAddr, line: &Line) -> String {
-    let sdp = sdp(line, line.codec(), Direction::Both, 1).replace('\r', "");
-    include_str!("phone.xml")
-        .replace("{sdp}", sdp.trim_end())
-        .replace("{relay}", &relay.to_string())
-        .replace("{target}", &dial.asterisk.to_string())
-        .replace("{extension}", &dial.extension)
-        .replace("{user}", &dial.user)
-        .replace("{password}", &dial.password)
-}
-
-fn header<'a>(message: &'a str, name: &str) -> Option<&'a str> {
-    let (headers, _) = message.split_once("\r\n\r\n").unwrap_or((message, ""));
-    headers.lines().find_map(|line| {
-        let (key, value) = line.split_once(':')?;
-        key.trim().eq_ignore_ascii_case(name).then(|| value.trim())
-    })
-}
-
-/// Address of the audio stream in the SDP of `message`.
-fn audio_address(message: &str) -> Option<SocketAddr> {
-    let (_, sdp) = message.split_once("\r\n\r\n")?;
-    let field = |prefix: &str| sdp.lines().find_map(|line| line.strip_prefix(prefix)?.split(' ').next());
-    let port: u16 = field("m=audio ")?.parse().ok()?;
-    Some(SocketAddr::new(field("c=IN IP4 ")?.trim().parse().ok()?, port))
 }

@@ -70,6 +70,11 @@ async fn bridge(asterisk: TcpStream, url: String) -> Result<()> {
     let mut frame = Vec::with_capacity(HEADER + 320);
     loop {
         let audible = !call.queue.is_empty();
+        if audible && call.due <= Instant::now() {
+            // A timer rounds up to its next millisecond.
+            call.play(&mut to_asterisk, &mut frame).await?;
+            continue;
+        }
         tokio::select! {
             more = received.fill(&mut from_asterisk) => {
                 if !more? || !call.handle_asterisk(&mut received).await? {
