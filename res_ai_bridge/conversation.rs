@@ -209,9 +209,8 @@ impl<'a> Conversation<'a> {
             Content::Voice(_) if self.on_hold => {}
             Content::Voice(audio) => {
                 let end = &mut *self.end;
-                if audio.len().is_multiple_of(self.frame_bytes) {
-                    end.playout.grid().caller_packet(now);
-                }
+                let length = Duration::from_millis(self.formats.format().ms_in_bytes(audio.len() as u64));
+                end.playout.grid().caller_packet(now, length);
                 self.caller.heard(now, frame.number(), audio, |audio| end.hear(audio, now));
                 if let Some(barge_in) = &mut self.barge_in {
                     let level = barge_in::level(audio, self.formats.format());

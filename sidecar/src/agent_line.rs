@@ -110,13 +110,13 @@ impl AgentLine {
     pub(crate) fn pump(&mut self) -> bool {
         let before = self.feed.written();
         while !self.queue.is_empty() {
-            let pushed = self.feed.push(self.queue.as_slices().0);
+            let (first, rest) = self.queue.as_slices();
+            let pushed = self.feed.push(first, rest.len());
             self.queue.drain(..pushed);
             if pushed == 0 {
                 break;
             }
         }
-        self.feed.announce(self.queue.len());
         if self.queue.is_empty() && self.turn_over {
             self.feed.end_turn();
         }
