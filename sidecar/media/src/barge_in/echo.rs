@@ -11,8 +11,10 @@
 const LAGS: usize = 26;
 /// How much of what was learnt is left after a frame: half is forgotten in 0.7 s.
 const MEMORY: f32 = 0.98;
-/// Frames of the agent's voice it takes to know the line: 1 s.
+/// Frames of the agent's voice it takes to know how loud an echo can be: 1 s.
 const LEARNT: u32 = 50;
+/// Without an echo within so many frames of the agent's voice, 3 s, there is none.
+const DECIDED: u32 = 150;
 /// An echo that must be expected before the line is known: −3 dB of the loudest agent frame of the last half second.
 const UNKNOWN_LOSS: f32 = 0.71;
 /// Correlation of the caller's loudness with the agent's that an echo has.
@@ -20,24 +22,30 @@ const LIKE: f32 = 0.8;
 /// So many frames in a row, always the same time after the agent, make it certain: 0.8 s. Two people who talk at once are
 /// alike for a syllable, not for a sentence.
 const STEADY: u32 = 40;
+/// Correlation below which it has none.
+const UNLIKE: f32 = 0.5;
 /// After so many frames without the likeness the echo is gone: 3 s of the agent's voice.
 const FORGOTTEN: u32 = 150;
 /// A frame may be louder than its echo was expected to be by this, 6 dB.
 const MARGIN: f32 = 2.0;
-/// The same where no echo stands out from the noise of the line, 3.5 dB.
-const NOISE_MARGIN: f32 = 1.5;
+/// Where no echo stands out: how fast what is usual on the line is followed, up (1.2 dB a frame) and down (0.3 dB). It comes
+/// to rest where a fifth of the frames is louder.
+const USUAL_UP: f32 = 1.148;
+const USUAL_DOWN: f32 = 0.966;
 /// Power of an agent frame that leaves no echo worth learning, −50 dB of full scale.
 const SILENT: f32 = 1e-5;
 
 /// What is known of the echo of one line. Owned by the channel thread.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct EchoPath {
     /// Power of the frames the phone was given, the newest first.
-    agent: [f32; LAGS],
+    agent: [f32; LAGS + 1],
     lags: [Lag; LAGS],
+    /// Power of the caller's frame before.
+    before: f32,
     caller: Moments,
-    /// The caller's power without what counted as speech.
-    background: Moments,
+    /// How loud the caller usually is, as part of the agent's loudest, without what counted as speech.
+    usual: f32,
     /// Frames learnt from.
     learnt: u32,
     path: Path,
@@ -80,6 +88,20 @@ struct Likeness {
     correlation: f32,
 }
 
+impl Default for EchoPath {
+    fn default() -> Self {
+        Self {
+            agent: [0.0; LAGS + 1],
+            lags: [Lag::default(); LAGS],
+            before: 0.0,
+            caller: Moments::default(),
+            usual: UNKNOWN_LOSS,
+            learnt: 0,
+            path: Path::default(),
+        }
+    }
+}
+
 impl EchoPath {
     /// The phone was given a frame of this loudness (root mean square); silence is one, too.
     ///
@@ -95,26 +117,30 @@ impl EchoPath {
     /// # Realtime
     /// Arithmetic only, a few operations for each of 26 lags.
     pub fn learn(&mut self, level: f32, speech: bool) {
-        if self.loudest() < SILENT {
+        let loudest = self.loudest();
+        if loudest < SILENT {
             return;
         }
-        let power = level * level;
-        for (lag, agent) in self.lags.iter_mut().zip(self.agent) {
+        // Means of two frames: an echo falls between two frames of the agent.
+        let power = (level * level + std::mem::replace(&mut self.before, level * level)) / 2.0;
+        for (lag, agent) in self.lags.iter_mut().zip(self.agent.windows(2)) {
+            let agent = (agent[0] + agent[1]) / 2.0;
             lag.agent.take(agent);
             lag.products = lag.products * MEMORY + agent * power;
         }
         self.caller.take(power);
         if !speech {
-            self.background.take(power);
+            let louder = level > loudest.sqrt() * self.usual;
+            self.usual = (self.usual * if louder { USUAL_UP } else { USUAL_DOWN }).clamp(1e-4, UNKNOWN_LOSS);
         }
         self.learnt = self.learnt.saturating_add(1);
         let likeness = self.likeness();
         self.path.follow(likeness);
     }
 
-    /// True while too little of the agent was heard to know the line.
-    pub fn is_unknown(&self) -> bool {
-        self.learnt < LEARNT
+    /// True while nobody can know whether there is an echo.
+    pub fn is_undecided(&self) -> bool {
+        self.learnt < DECIDED && !self.path.recognised
     }
 
     /// The loudest an echo can be now. What is louder is not the agent's voice.
@@ -123,15 +149,13 @@ impl EchoPath {
     /// Arithmetic only.
     pub fn limit(&self) -> f32 {
         let loudest = self.loudest().sqrt();
-        if self.is_unknown() {
+        if self.learnt < LEARNT {
             return loudest * UNKNOWN_LOSS;
         }
         if let Some(expected) = self.expected() {
             return expected * MARGIN;
         }
-        let agent = self.lags.iter().map(|lag| lag.agent.squares).fold(f32::MIN_POSITIVE, f32::max);
-        let ratio = (self.background.squares / agent).sqrt().sqrt();
-        loudest * (ratio * NOISE_MARGIN).min(UNKNOWN_LOSS)
+        loudest * (self.usual * MARGIN).min(UNKNOWN_LOSS)
     }
 
     /// How loud the echo is expected to be now, where there is one.
@@ -139,7 +163,7 @@ impl EchoPath {
         let Path { lag, gain, recognised, .. } = self.path;
         recognised.then(|| {
             // The network may have moved it by a frame.
-            let around = &self.agent[lag.saturating_sub(1)..(lag + 2).min(LAGS)];
+            let around = &self.agent[lag.saturating_sub(1)..(lag + 3).min(LAGS)];
             (around.iter().copied().fold(0.0, f32::max) * gain).sqrt()
         })
     }
@@ -166,13 +190,12 @@ impl EchoPath {
 
 impl Path {
     fn follow(&mut self, now: Likeness) {
+        self.unlike = if now.correlation < UNLIKE { self.unlike + 1 } else { 0 };
+        self.recognised &= self.unlike < FORGOTTEN;
         if now.correlation < LIKE {
             self.steady = 0;
-            self.unlike += 1;
-            self.recognised &= self.unlike < FORGOTTEN;
             return;
         }
-        self.unlike = 0;
         self.steady = if now.lag.abs_diff(self.lag) <= 1 { self.steady + 1 } else { 0 };
         self.lag = now.lag;
         self.gain = now.gain;

@@ -99,7 +99,7 @@ pub enum EchoGuard {
     Off,
     /// Once an echo was recognised, and as long as there is one.
     Auto,
-    /// Also during the agent's first second, when nobody can know yet whether this line has an echo.
+    /// Also during the agent's first seconds, when nobody can know yet whether this line has an echo.
     Always,
 }
 
@@ -209,7 +209,7 @@ impl BargeIn {
         match self.echo_guard {
             EchoGuard::Off => false,
             EchoGuard::Auto => recognised,
-            EchoGuard::Always => recognised || self.echo.is_unknown(),
+            EchoGuard::Always => recognised || self.echo.is_undecided(),
         }
     }
 }
@@ -308,8 +308,8 @@ impl Default for NoiseFloor {
 impl NoiseFloor {
     /// −60 dB of full scale: a good line.
     const LEAST: f32 = 0.001;
-    /// A frame: 4 dB a second.
-    const RISE: f32 = 1.01;
+    /// A frame: 9 dB a second.
+    const RISE: f32 = 1.02;
 
     fn hear(&mut self, level: f32) {
         self.level = level.clamp(Self::LEAST, self.level * Self::RISE);
