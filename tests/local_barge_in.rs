@@ -200,10 +200,10 @@ fn a_person_interrupts_and_noise_does_not_even_hold() {
     let talk = Talk::tell("", "", Codec::Alaw.encode(&speech(STORY, 0.1)));
     talk.call.play(&typing(Duration::from_secs(6)));
     talk.call.wait_played(SOON).expect("it is played");
-    assert_eq!(talk.session.events_of("response.cancel").len(), 0, "noise interrupts nobody");
+    assert_eq!(talk.session.events_of("conversation.item.truncate").len(), 0, "noise interrupts nobody");
     assert!(!talk.stage.rig.log().contains("the agent goes on"), "nor does it hold the agent");
     let first = talk.call.play(&speech("What about Saturday? I have no time in the week.", 0.1));
-    talk.session.wait_event("response.cancel", 0, SOON).expect("a person interrupts");
+    talk.session.wait_event("conversation.item.truncate", 0, SOON).expect("a person interrupts");
     let spoke = talk.call.played_at(first).expect("it was played");
     let held = talk.silent_after(spoke).expect("the agent was held");
     println!("held {held:?} after the first loud sample");

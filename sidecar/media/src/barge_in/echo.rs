@@ -13,15 +13,17 @@ const LAGS: usize = 26;
 const MEMORY: f32 = 0.98;
 /// Frames of the agent's voice it takes to know how loud an echo can be: 1 s.
 const LEARNT: u32 = 50;
-/// Without an echo within so many frames of the agent's voice, 3 s, there is none.
-const DECIDED: u32 = 150;
 /// An echo that must be expected before the line is known: −3 dB of the loudest agent frame of the last half second.
 const UNKNOWN_LOSS: f32 = 0.71;
 /// Correlation of the caller's loudness with the agent's that an echo has.
 const LIKE: f32 = 0.8;
-/// So many frames in a row, always the same time after the agent, make it certain: 0.8 s. Two people who talk at once are
-/// alike for a syllable, not for a sentence.
-const STEADY: u32 = 40;
+/// So many changes of the agent's loudness in a row that came back, always the same time later, make it certain: about 0.8 s
+/// of speech. Two people who talk at once are alike for a syllable, not for a sentence; two steady tones never change.
+const STEADY: u32 = 20;
+/// An echo has no more than this of the agent's power, −1 dB.
+const MOST: f32 = 0.8;
+/// A change of power, 3 dB.
+const CHANGE: f32 = 2.0;
 /// Correlation below which it has none.
 const UNLIKE: f32 = 0.5;
 /// After so many frames without the likeness the echo is gone: 3 s of the agent's voice.
@@ -57,7 +59,7 @@ struct Path {
     lag: usize,
     /// Power of the echo as part of the agent's.
     gain: f32,
-    /// Frames in a row at this lag.
+    /// Changes in a row at this lag.
     steady: u32,
     /// Frames in a row without the likeness.
     unlike: u32,
@@ -135,12 +137,9 @@ impl EchoPath {
         }
         self.learnt = self.learnt.saturating_add(1);
         let likeness = self.likeness();
-        self.path.follow(likeness);
-    }
-
-    /// True while nobody can know whether there is an echo.
-    pub fn is_undecided(&self) -> bool {
-        self.learnt < DECIDED && !self.path.recognised
+        let [now, before] = [self.agent[likeness.lag], self.agent[likeness.lag + 1]];
+        let changed = now.max(before) > SILENT && (now > before * CHANGE || before > now * CHANGE);
+        self.path.follow(likeness, changed);
     }
 
     /// The loudest an echo can be now. What is louder is not the agent's voice.
@@ -189,14 +188,17 @@ impl EchoPath {
 }
 
 impl Path {
-    fn follow(&mut self, now: Likeness) {
+    fn follow(&mut self, now: Likeness, changed: bool) {
         self.unlike = if now.correlation < UNLIKE { self.unlike + 1 } else { 0 };
         self.recognised &= self.unlike < FORGOTTEN;
-        if now.correlation < LIKE {
+        // What comes back as loud as it left is somebody else.
+        if now.correlation < UNLIKE || now.gain > MOST {
             self.steady = 0;
+        }
+        if now.correlation < LIKE || now.gain > MOST {
             return;
         }
-        self.steady = if now.lag.abs_diff(self.lag) <= 1 { self.steady + 1 } else { 0 };
+        self.steady = if now.lag.abs_diff(self.lag) <= 1 { self.steady + u32::from(changed) } else { 0 };
         self.lag = now.lag;
         self.gain = now.gain;
         self.recognised |= self.steady >= STEADY;

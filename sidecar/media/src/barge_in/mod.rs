@@ -99,7 +99,7 @@ pub enum EchoGuard {
     Off,
     /// Once an echo was recognised, and as long as there is one.
     Auto,
-    /// Also during the agent's first seconds, when nobody can know yet whether this line has an echo.
+    /// Whatever could be one while the agent speaks, from its first word on, on every line.
     Always,
 }
 
@@ -205,11 +205,10 @@ impl BargeIn {
     }
 
     fn is_guarded(&self) -> bool {
-        let recognised = self.echo.expected().is_some();
         match self.echo_guard {
             EchoGuard::Off => false,
-            EchoGuard::Auto => recognised,
-            EchoGuard::Always => recognised || self.echo.is_undecided(),
+            EchoGuard::Auto => self.echo.expected().is_some(),
+            EchoGuard::Always => true,
         }
     }
 }
