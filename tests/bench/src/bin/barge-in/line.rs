@@ -90,10 +90,13 @@ fn returned(played: &[f32], at: usize, echo: Option<Echo>, room: &[f32]) -> f32 
     sum * gain(-loss_db)
 }
 
-/// 20 ms of the way from a loudspeaker to its microphone.
+/// 20 ms of the way from a loudspeaker to its microphone, which makes noise neither louder nor quieter.
 fn handset() -> Vec<f32> {
     let mut random = Random::new(9);
-    (0..160).map(|n| if n == 0 { 0.8 } else { 0.35 * random.normal() * (-(n as f32) / 40.0).exp() }).collect()
+    let taps: Vec<f32> =
+        (0..160).map(|n| if n == 0 { 0.8 } else { 0.35 * random.normal() * (-(n as f32) / 40.0).exp() }).collect();
+    let energy = taps.iter().map(|tap| tap * tap).sum::<f32>().sqrt();
+    taps.into_iter().map(|tap| tap / energy).collect()
 }
 
 /// A provider's voice detection at its plainest: 40 ms above −41 dBFS, as the practice agent has it with vad_threshold 0.3.
