@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use ai_dialect::Dialect;
-use ai_media::barge_in::LocalVad;
+use ai_media::barge_in;
 use ai_media::transcode::Transcoder;
 use ai_media::{Encoding, Format};
 use tokio::runtime::{Handle, Runtime};
@@ -69,9 +69,10 @@ impl CallPlan {
         Some(Self { profile, dialect, phone, barge_in })
     }
 
-    /// How the channel thread is to notice that the caller interrupts; `None` if it is not to.
-    pub fn local_vad(&self) -> Option<LocalVad> {
-        self.barge_in.by_loudness().then_some(self.profile.local_vad)
+    /// What the channel thread needs to know about interruptions.
+    pub fn barge_in(&self) -> barge_in::Settings {
+        let local = self.barge_in.on_the_line().then_some(self.profile.local_vad);
+        barge_in::Settings { local, echo_guard: self.profile.echo_guard }
     }
 
     /// The format the channel should read and write: the AI's own law where it speaks G.711, so that bytes pass
