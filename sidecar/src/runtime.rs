@@ -190,7 +190,7 @@ fn threads(workers: usize, config: SidecarConfig) -> io::Result<Runtime> {
         .on_thread_park(moderation::before_wait)
         // A worker for which a channel thread has left work while it rested does not wait, and so does not look at its
         // sockets: it would do so only after every 61 tasks, many milliseconds later.
-        .event_interval(1)
+        .event_interval(3)
         .enable_io()
         .enable_time()
         .build()
