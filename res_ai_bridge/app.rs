@@ -106,7 +106,7 @@ fn hold(
     } else if !channel.is_up() && !options.early_connect && !channel.answer() {
         return Outcome::new(Status::Hangup, "the caller hung up");
     }
-    let local_vad = plan.local_vad();
+    let barge_in = plan.barge_in();
     let Some(formats) = borrow_formats(channel, plan.channel_format()) else {
         return failed("Asterisk cannot translate between the phone's codec and signed linear");
     };
@@ -118,7 +118,7 @@ fn hold(
         connect_timeout: profile.connect_timeout,
         jitter_target: profile.jitter_target,
         answer_when_connected: options.early_connect && !channel.is_up(),
-        local_vad,
+        barge_in,
     };
     results.begin(&end.info().id);
     info!("AI {}: {} talks to {}", end.info().id, end.info().channel, profile.name);

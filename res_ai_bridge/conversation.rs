@@ -13,7 +13,7 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use ai_media::Format;
-use ai_media::barge_in::{self, Action, BargeIn, LocalVad};
+use ai_media::barge_in::{Action, BargeIn, Settings};
 use ai_media::caller_stream::CallerStream;
 use ai_media::playout::{PTIME, Played};
 use ai_sidecar::link::{CallerEvent, ChannelEnd, Command, Doorbell};
@@ -38,8 +38,8 @@ pub(crate) struct Limits {
     pub(crate) jitter_target: Duration,
     /// Answer the call once the AI is ready.
     pub(crate) answer_when_connected: bool,
-    /// Notice on the line itself that the caller interrupts.
-    pub(crate) local_vad: Option<LocalVad>,
+    /// Who may interrupt, seen from the line.
+    pub(crate) barge_in: Settings,
 }
 
 /// One conversation on its channel thread.
@@ -55,7 +55,7 @@ pub(crate) struct Conversation<'a> {
     /// The phone has put the call on hold.
     on_hold: bool,
     caller: CallerStream,
-    barge_in: Option<BargeIn>,
+    barge_in: BargeIn,
     buffer: Box<FrameBuffer>,
     frame_bytes: usize,
 }
@@ -79,7 +79,7 @@ impl<'a> Conversation<'a> {
             connected: false,
             open: !limits.answer_when_connected,
             on_hold: false,
-            barge_in: limits.local_vad.map(BargeIn::new),
+            barge_in: BargeIn::new(limits.barge_in, format),
             limits,
             caller: CallerStream::new(format, jitter_target, now),
             buffer: FrameBuffer::new(),
@@ -154,10 +154,10 @@ impl<'a> Conversation<'a> {
         let end = &mut *self.end;
         self.caller.tick(now, |audio| end.hear(audio, now));
         if self.end.playout.apply_flush() {
-            self.barge_in.iter_mut().for_each(BargeIn::settled);
+            self.barge_in.settled();
             self.end.wake();
         }
-        if let Some(action) = self.barge_in.as_mut().and_then(|barge_in| barge_in.tick(now)) {
+        if let Some(action) = self.barge_in.tick(now) {
             self.act_on(action, now);
         }
         if !self.open {
@@ -167,9 +167,7 @@ impl<'a> Conversation<'a> {
         while self.open
             && let Some(played) = self.end.playout.poll(now, self.buffer.audio(bytes))
         {
-            if let (Some(barge_in), Played::Agent { .. }) = (&mut self.barge_in, played) {
-                barge_in.agent(barge_in::level(self.buffer.audio(bytes), self.formats.format()), now);
-            }
+            self.barge_in.played(self.buffer.audio(bytes));
             self.channel.write(&mut OutFrame::voice(&mut self.buffer, bytes, self.formats));
             self.report(played, now);
         }
@@ -209,15 +207,12 @@ impl<'a> Conversation<'a> {
             Content::Voice(_) if self.on_hold => {}
             Content::Voice(audio) => {
                 let end = &mut *self.end;
-                if audio.len().is_multiple_of(self.frame_bytes) {
-                    end.playout.grid().caller_packet(now);
-                }
+                let length = Duration::from_millis(self.formats.format().ms_in_bytes(audio.len() as u64));
+                end.playout.grid().caller_packet(now, length);
+                let verdict = self.barge_in.caller(audio, end.playout.is_speaking(), now);
+                let audio = if verdict.mute { self.barge_in.silence(audio.len()) } else { audio };
                 self.caller.heard(now, frame.number(), audio, |audio| end.hear(audio, now));
-                if let Some(barge_in) = &mut self.barge_in {
-                    let level = barge_in::level(audio, self.formats.format());
-                    let action = barge_in.caller(level, self.end.playout.is_speaking(), now);
-                    action.into_iter().for_each(|action| self.act_on(action, now));
-                }
+                verdict.action.into_iter().for_each(|action| self.act_on(action, now));
             }
             Content::Digit(digit) if self.limits.end_digits.contains(digit) => return Some(digit),
             Content::Digit(digit) => {

@@ -22,22 +22,22 @@ struct Listener {
     call: PhoneCall,
     session: Session,
     said: Vec<u8>,
-    _stage: Stage,
+    stage: Stage,
 }
 
 impl Listener {
     fn begin(keys: &str, length: Duration) -> Self {
-        let stage = Stage::new(Server::builder().script(Script::new()), &format!("barge_in = both\n{keys}"), "");
+        let stage = Stage::new(Server::builder().script(Script::new()), &format!("barge_in = both\nlocal_vad = level\n{keys}"), "");
         let (call, session) = stage.talk("100");
         let said = codes(71, length.as_millis() as usize * 8);
         let speech = Speech::wire("an endless story", said.clone()).at(Pace::Times(1.0)).in_chunks_of(20);
         session.perform(Script::new().start_saying(speech));
-        let listener = Self { call, session, said, _stage: stage };
+        let listener = Self { call, session, said, stage };
         sleep(Duration::from_secs(3));
         listener
     }
 
-    /// Holds the line for a moment: a noise of the caller's that is not confirmed.
+    /// Holds the line for a moment: a noise of the caller's that is not confirmed, and no voice.
     fn knock(&self) -> Instant {
         self.call.play_bytes(&codes(72, 480));
         self.call.wait_played(SOON).expect("it is played");
@@ -72,9 +72,9 @@ impl Listener {
 
 #[test]
 fn a_hold_in_endless_audio_is_worked_off() {
-    let listener = Listener::begin("", Duration::from_secs(20));
+    let listener = Listener::begin("", Duration::from_secs(24));
     let knocked = listener.knock();
-    let added = listener.added(knocked, &[1000, 14_000]);
+    let added = listener.added(knocked, &[1000, 20_000]);
     assert!(added[0] + CLOSE >= HELD, "the hold itself: {added:?}");
     assert!(added[1] <= CLOSE, "worked off in the end: {added:?}");
     assert!(listener.session.events_of("response.cancel").is_empty(), "it was no interruption");
@@ -87,4 +87,7 @@ fn a_hold_of_a_live_stream_is_skipped() {
     let resumed = HELD.as_millis() as u64;
     let added = listener.added(knocked, &[resumed + 300, resumed + 2000]);
     assert!(added.iter().all(|&added| added <= CLOSE), "{added:?}");
+    listener.call.hang_up();
+    let ended = listener.stage.rig.wait_log("ended HANGUP", SOON).expect("the end is logged");
+    assert!(ended.contains("taken back 1"), "there was a hold: {ended}");
 }

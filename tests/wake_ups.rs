@@ -6,7 +6,7 @@ use std::fs;
 use std::thread::sleep;
 use std::time::Duration;
 
-use common::signal::codes;
+use common::signal::{codes, is_sound};
 use common::{SOON, Stage};
 use practice_agent::{Script, Server};
 use rig::PhoneCall;
@@ -39,6 +39,10 @@ fn wake_ups(stage: &Stage, extension: &str) -> f64 {
     let before = sleeps(stage);
     sleep(COUNTED);
     let woken = (sleeps(stage) - before) as f64 / COUNTED.as_secs_f64() / CALLS as f64;
+    for call in &calls {
+        let sounds = call.heard().audio().rev().take(100).filter(|packet| is_sound(packet)).count();
+        assert!(sounds >= 90, "the phone hears itself: {sounds} of 100 packets");
+    }
     calls.iter().for_each(PhoneCall::hang_up);
     stage.rig.wait_no_channels(SOON).expect("the line is free");
     woken

@@ -176,13 +176,13 @@ impl AgentLine {
     pub(crate) fn pump(&mut self) -> bool {
         let before = self.feed.written();
         while !self.queue.is_empty() {
-            let pushed = self.feed.push(self.queue.as_slices().0);
+            let (first, rest) = self.queue.as_slices();
+            let pushed = self.feed.push(first, rest.len());
             self.queue.drain(..pushed);
             if pushed == 0 {
                 break;
             }
         }
-        self.feed.announce(self.queue.len());
         // What goes up to a mark is heard to its last byte, though nobody knows if more will follow.
         let marked = self.marks.back().is_some_and(|mark| mark.position == self.feed.written());
         if self.queue.is_empty() && (self.turn_over || marked) {

@@ -35,7 +35,7 @@ use crate::{Outcome, Status};
 const CALLER_RING_MS: u64 = 2000;
 /// What is kept of it while the AI cannot take it: less than the ring holds, so that there is room for the next. [ms]
 const CALLER_KEEP_MS: u64 = 1800;
-/// Agent audio the ring holds ahead of playout. [ms]
+/// Agent audio the ring holds beyond the preroll. [ms]
 const AGENT_RING_MS: u64 = 400;
 /// Events that may wait for the sidecar; digits beyond are dropped.
 const EVENTS: usize = 64;
@@ -121,7 +121,7 @@ pub(crate) fn link(
     backlog: Backlog,
 ) -> (ChannelEnd, TaskEnd, AgentFeed) {
     let (caller_feed, caller_tap) = caller_ring(format.bytes_in_ms(CALLER_RING_MS));
-    let (agent_feed, agent_sink) = agent_ring(format.bytes_in_ms(AGENT_RING_MS));
+    let (agent_feed, agent_sink) = agent_ring(format.bytes_in_ms(AGENT_RING_MS + preroll.as_millis() as u64));
     let (event_sender, event_receiver) = bounded(EVENTS);
     let (command_sender, command_receiver) = bounded(COMMANDS);
     let playout = Playout::new(agent_sink, format, preroll, backlog, info.started);

@@ -3,8 +3,9 @@
 //! A busy sidecar would go to sleep and be woken thousands of times a second, once for every caller's packet and once for
 //! every message of an AI, and most of its CPU would be the kernel's. What network cards do about it is done here, too
 //! (interrupt moderation; Mogul and Ramakrishnan, "Eliminating receive livelock in an interrupt-driven kernel", USENIX
-//! 1996): as soon as it wakes often, it works at most once a millisecond. Channel threads save the system call that would
-//! wake it, and nobody waits for longer than [`REST`].
+//! 1996): a worker that wakes often takes a rest of a millisecond before it goes to sleep. Channel threads save the system
+//! call that would wake it, and nobody waits for longer than [`REST`] because of it. A worker that has no time to sleep
+//! does not rest either.
 
 use std::cell::Cell;
 use std::thread;

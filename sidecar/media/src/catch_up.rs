@@ -1,4 +1,4 @@
-//! Catching up: brings audio that comes in real time back to its target delay.
+//! Catching up: brings audio that comes in real time back to the delay it began with.
 //!
 //! Each time such audio runs dry or is held, what comes meanwhile is late from then on, and since its sender never pauses
 //! for long nothing takes that delay away again. Here it is worked off: some milliseconds are left out where two parts of
@@ -6,7 +6,10 @@
 //! spoken and in every frame of a pause.
 //!
 //! An answer that is made faster than it can be heard is another thing: its backlog is not delay, and all of it is played.
-//! [`Backlog`] says which it is to be.
+//! So is the head start of a sender that keeps one, and what a network that stalls now and then needs: only what was there
+//! all through [`WINDOWS`] windows, and was not when the turn began, is worked off. [`Backlog`] says what else is late.
+
+use std::ops::RangeInclusive;
 
 use crate::ring::AgentSink;
 use crate::{Format, fade};
@@ -14,24 +17,26 @@ use crate::{Format, fade};
 /// What becomes of agent audio that is late.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Backlog {
-    /// The agent speaks in turns: every word is played. Only audio that has come at the pace of time for
-    /// [`WINDOW_MS`] is brought back to its delay.
+    /// The agent speaks in turns: every word is played. Only audio that comes at the pace of time is brought back to its
+    /// delay, slowly.
     #[default]
     Played,
-    /// The agent's audio is a live stream, as an interpreter's or a broadcast's: what is more than [`LATE_MS`] late is
-    /// skipped.
+    /// The agent's audio is a live stream, as an interpreter's or a broadcast's, that is sent as it is to be heard: what is
+    /// more than [`LATE_MS`] late is skipped.
     Skipped,
 }
 
-/// Delay that is there all through this long is worked off. [ms]
+/// What is seen of a stream is summed up in windows of this length. [ms]
 pub const WINDOW_MS: u64 = 2000;
+/// So many windows decide what is delay.
+pub const WINDOWS: usize = 5;
 /// A live stream that is later than its target by more than this is not worked off but skipped. [ms]
 pub const LATE_MS: u64 = 100;
 
-/// Live audio is late when it was so in all of this many frames: one message may hold as much.
-const LATE_FRAMES: u32 = 5;
-/// Arrivals may differ from the pace of time by this part of a window: messages are not small.
-const PACE_PART: u64 = 12;
+/// Real time is met to this part, beyond the length of a message.
+const PACE_PART: u64 = 50;
+/// A message of a live stream is taken to be this long before any was seen, and at most. [ms]
+const MESSAGE_MAX_MS: u64 = 1000;
 /// Frames between two cuts while somebody speaks.
 const CUT_EVERY: u32 = 5;
 /// Shortest and longest cut: the pitch of voices, 400 to 80 Hz. [µs]
@@ -43,28 +48,51 @@ const QUIET: i32 = 32768 / 200;
 pub(crate) struct CatchUp {
     format: Format,
     backlog: Backlog,
-    /// Bytes of the target delay, of one frame, and of the window.
+    /// Bytes of the target delay, of one frame, and of a window.
     target: usize,
     frame: usize,
     window: u64,
-    seen: Seen,
-    /// Late by so many bytes.
+    /// Delay at which the turn began; it shrinks until that is known for sure.
+    initial: usize,
+    initial_known: bool,
+    seen: Window,
+    past: [Option<Window>; WINDOWS],
+    /// Longest message of the window before. [bytes]
+    message: usize,
+    arrived: u64,
+    /// Late by so many bytes, and whether they are skipped at once.
     surplus: usize,
+    skips: bool,
     since_cut: u32,
-    /// Live audio is being skipped, and more of it waits.
-    chasing: bool,
-    /// Frames in a row in which live audio was too late.
-    late: u32,
+    late: Late,
     scratch: Vec<u8>,
     wave: Vec<i16>,
 }
 
-/// What was seen in the present window.
-#[derive(Debug, Default, Clone, Copy)]
-struct Seen {
+/// What was seen in a window.
+#[derive(Debug, Clone, Copy)]
+struct Window {
     played: u64,
-    arrived_before: u64,
+    arrived: u64,
+    /// Least that had come and was not heard. [bytes]
     lowest: usize,
+    /// Most that came between two frames. [bytes]
+    longest: usize,
+}
+
+impl Window {
+    const NEW: Self = Self { played: 0, arrived: 0, lowest: usize::MAX, longest: 0 };
+}
+
+/// Frames in a row in which live audio was too late.
+#[derive(Debug, Clone, Copy)]
+struct Late {
+    frames: usize,
+    lowest: usize,
+}
+
+impl Late {
+    const NOT: Self = Self { frames: 0, lowest: usize::MAX };
 }
 
 impl CatchUp {
@@ -77,40 +105,51 @@ impl CatchUp {
             target: target.max(frame),
             frame,
             window: format.bytes_in_ms(WINDOW_MS) as u64,
-            seen: Seen::default(),
+            initial: usize::MAX,
+            initial_known: false,
+            seen: Window::NEW,
+            past: [None; WINDOWS],
+            message: format.bytes_in_ms(MESSAGE_MAX_MS),
+            arrived: 0,
             surplus: 0,
+            skips: false,
             since_cut: 0,
-            chasing: false,
-            late: 0,
+            late: Late::NOT,
             scratch: vec![0; longest],
             wave: vec![0; longest / format.sample_bytes()],
         }
     }
 
-    /// The agent begins to speak, or goes on after a break: what was seen before says nothing any more.
+    /// A turn begins, or the old one goes on after a break (`goes_on`): what was seen before says nothing any more, but at
+    /// which delay the turn began.
     ///
     /// # Realtime
     /// A few stores.
-    pub(crate) fn begin(&mut self, sink: &AgentSink) {
+    pub(crate) fn begin(&mut self, sink: &AgentSink, goes_on: bool) {
+        self.initial_known = goes_on;
+        if !goes_on {
+            self.initial = usize::MAX;
+        }
+        self.seen = Window::NEW;
+        self.past = [None; WINDOWS];
+        self.arrived = sink.arrived();
         self.surplus = 0;
-        self.late = 0;
-        self.watch_anew(sink);
-    }
-
-    fn watch_anew(&mut self, sink: &AgentSink) {
-        self.seen = Seen { played: 0, arrived_before: sink.arrived(), lowest: usize::MAX };
+        self.skips = false;
+        self.late = Late::NOT;
     }
 
     /// Takes the next frame from `sink`, which holds at least as much, and leaves something out where that is due.
     ///
     /// # Realtime
-    /// Three copies; for a cut, several times a second at most, some 10 000 multiplications. No allocation, no lock.
+    /// One copy; while something is to be left out, another and its decoding, and for each cut, several times a second,
+    /// some 6000 multiplications. No allocation, no lock.
     pub(crate) fn pop(&mut self, sink: &mut AgentSink, frame: &mut [u8]) {
         self.watch(sink);
-        let cut = self.skipped(sink).or_else(|| self.worked_off(sink)).unwrap_or(0);
+        let cut = if self.skips { self.skipped(sink) } else { self.worked_off(sink) };
         if cut == 0 {
             return sink.pop(frame);
         }
+        self.surplus -= cut;
         let before = &mut self.scratch[..fade::edge_bytes(self.format)];
         sink.peek(before);
         sink.skip(cut);
@@ -120,41 +159,76 @@ impl CatchUp {
 
     fn watch(&mut self, sink: &AgentSink) {
         let behind = sink.behind();
-        self.seen.lowest = self.seen.lowest.min(behind);
-        self.seen.played += self.frame as u64;
-        if self.seen.played >= self.window {
-            let arrived = sink.arrived() - self.seen.arrived_before;
-            let in_real_time = arrived.abs_diff(self.window) <= self.window / PACE_PART;
-            let is_delay = in_real_time || self.backlog == Backlog::Skipped;
-            self.surplus = if is_delay { self.seen.lowest.saturating_sub(self.target) } else { 0 };
-            self.watch_anew(sink);
+        // A flush makes what has come less.
+        let came = sink.arrived().saturating_sub(self.arrived);
+        self.arrived = sink.arrived();
+        let seen = &mut self.seen;
+        seen.lowest = seen.lowest.min(behind);
+        seen.longest = seen.longest.max(came as usize);
+        seen.arrived += came;
+        seen.played += self.frame as u64;
+        if !self.initial_known {
+            self.initial = self.initial.min(behind);
         }
-        let late = self.target + self.format.bytes_in_ms(LATE_MS);
-        self.late = if behind > late { self.late + 1 } else { 0 };
+        if self.backlog == Backlog::Skipped && !self.skips {
+            self.watch_live(behind);
+        }
+        if self.seen.played >= self.window {
+            self.sum_up(sink);
+        }
     }
 
-    /// What of a live stream is too late to be heard. [bytes]
-    fn skipped(&mut self, sink: &AgentSink) -> Option<usize> {
-        if self.backlog == Backlog::Played {
-            return None;
+    /// A window is over.
+    fn sum_up(&mut self, sink: &AgentSink) {
+        self.message = self.seen.longest;
+        self.past.rotate_right(1);
+        self.past[0] = Some(std::mem::replace(&mut self.seen, Window::NEW));
+        if self.past.iter().any(Option::is_none) || self.skips {
+            return;
         }
-        self.chasing = sink.backlog() || self.late >= LATE_FRAMES || (self.chasing && sink.behind() > self.target);
-        let cut = sink.ready().saturating_sub(self.target.max(self.frame));
-        if !self.chasing || cut < fade::edge_bytes(self.format) {
-            return None;
+        self.initial_known = true;
+        let windows = || self.past.iter().flatten();
+        let (arrived, played) = windows().fold((0, 0), |sum, one| (sum.0 + one.arrived, sum.1 + one.played));
+        let message = windows().map(|one| one.longest).max().unwrap_or(0) as u64;
+        let in_real_time = arrived.abs_diff(played) <= played / PACE_PART + message;
+        let lowest = windows().map(|one| one.lowest).min().unwrap_or(0);
+        let is_delay = in_real_time && !sink.turn_has_come();
+        self.surplus = if is_delay { lowest.saturating_sub(self.target.max(self.initial)) } else { 0 };
+        if self.surplus > 0 {
+            // What is worked off changes what was seen.
+            self.past = [None; WINDOWS];
         }
-        self.late = 0;
-        self.surplus = 0;
-        Some(cut)
+    }
+
+    /// Live audio is late when it was so for longer than its messages are.
+    fn watch_live(&mut self, behind: usize) {
+        if behind <= self.target + self.format.bytes_in_ms(LATE_MS) {
+            self.late = Late::NOT;
+            return;
+        }
+        self.late = Late { frames: self.late.frames + 1, lowest: self.late.lowest.min(behind) };
+        let message = self.message.min(self.format.bytes_in_ms(MESSAGE_MAX_MS));
+        if self.late.frames >= message.div_ceil(self.frame) + 2 {
+            self.surplus = self.late.lowest - self.target;
+            self.skips = true;
+            self.late = Late::NOT;
+        }
+    }
+
+    /// As much of what is skipped as the ring holds. [bytes]
+    fn skipped(&mut self, sink: &AgentSink) -> usize {
+        let cut = self.surplus.min(sink.ready() - self.frame);
+        self.skips = self.surplus > cut;
+        if cut < fade::edge_bytes(self.format) { 0 } else { cut }
     }
 
     /// A piece of the surplus, if this is the time and the place to leave it out. [bytes]
-    fn worked_off(&mut self, sink: &mut AgentSink) -> Option<usize> {
+    fn worked_off(&mut self, sink: &mut AgentSink) -> usize {
         self.since_cut = self.since_cut.saturating_add(1);
         let (shortest, longest) = (bytes_in_us(self.format, CUT_US.0), bytes_in_us(self.format, CUT_US.1));
         let most = self.surplus.min(longest);
-        if most < shortest || sink.ready() < self.frame + longest + fade::edge_bytes(self.format) {
-            return None;
+        if most < shortest || sink.ready() < self.frame + self.scratch.len() {
+            return 0;
         }
         sink.peek(&mut self.scratch);
         let size = self.format.sample_bytes();
@@ -162,35 +236,33 @@ impl CatchUp {
             *sample = self.format.linear(bytes);
         }
         let quiet = self.wave.iter().all(|&sample| i32::from(sample).abs() < QUIET);
-        let cut = if quiet {
-            most
-        } else if self.since_cut >= CUT_EVERY {
-            let edge = fade::edge_bytes(self.format) / size;
-            most_alike(&self.wave, edge, shortest / size..=most / size) * size
-        } else {
-            return None;
-        };
+        if !quiet && self.since_cut < CUT_EVERY {
+            return 0;
+        }
         self.since_cut = 0;
-        self.surplus -= cut;
-        Some(cut)
+        if quiet {
+            return most;
+        }
+        let stride = (self.format.rate_hz / 8000).max(1) as usize;
+        let edge = fade::edge_bytes(self.format) / size;
+        most_alike(&self.wave, edge, shortest / size..=most / size, stride) * size
     }
 }
 
-/// The distance within `lags` at which `wave` is most like its own first `length` samples. (Verhelst and Roelands, "An
-/// overlap-add technique based on waveform similarity", ICASSP 1993.)
-fn most_alike(wave: &[i16], length: usize, lags: std::ops::RangeInclusive<usize>) -> usize {
-    let start = &wave[..length];
+/// The distance within `lags` at which `wave` is most like its own first `length` samples; every `stride`th of both is
+/// looked at. (Verhelst and Roelands, "An overlap-add technique based on waveform similarity", ICASSP 1993.)
+fn most_alike(wave: &[i16], length: usize, lags: RangeInclusive<usize>, stride: usize) -> usize {
     let likeness = |lag: usize| {
-        let other = &wave[lag..lag + length];
         let (mut product, mut energy) = (0.0f32, 1.0f32);
-        for (&one, &other) in start.iter().zip(other) {
+        for (&one, &other) in wave[..length].iter().zip(&wave[lag..lag + length]).step_by(stride) {
             product += f32::from(one) * f32::from(other);
             energy += f32::from(other) * f32::from(other);
         }
         product / energy.sqrt()
     };
     let longest = *lags.end();
-    lags.map(|lag| (lag, likeness(lag))).max_by(|one, other| one.1.total_cmp(&other.1)).map_or(longest, |best| best.0)
+    let likely = lags.step_by(stride).map(|lag| (lag, likeness(lag)));
+    likely.max_by(|one, other| one.1.total_cmp(&other.1)).map_or(longest, |best| best.0)
 }
 
 /// Bytes of `us` microseconds, a whole number of samples.
@@ -247,9 +319,8 @@ mod tests {
         }
 
         fn pump(&mut self) {
-            let pushed = self.feed.push(&self.waiting);
+            let pushed = self.feed.push(&self.waiting, 0);
             self.waiting.drain(..pushed);
-            self.feed.announce(self.waiting.len());
         }
 
         fn frame(&mut self) -> Played {
@@ -297,13 +368,13 @@ mod tests {
     fn what_a_stall_has_added_is_worked_off_without_a_click() {
         for pause in [with_pauses, |_| false] {
             let mut stream = Stream::new(Backlog::Played, pause);
-            stream.in_real_time(3);
+            stream.in_real_time(11);
             let before = stream.delay();
             stream.stall(200);
             stream.in_real_time(2);
             assert!(stream.delay() > before + 100, "{} ms", stream.delay());
-            stream.in_real_time(10);
-            assert!(stream.delay() <= 40, "{} ms after 10 s, {before} ms before", stream.delay());
+            stream.in_real_time(14);
+            assert!(stream.delay() <= 40, "{} ms at the end, {before} ms before", stream.delay());
             let mut plain = Stream::new(Backlog::Played, |_| false);
             plain.in_real_time(1);
             // The first frame after the stall fades in, which is steeper than the wave itself.
@@ -313,15 +384,17 @@ mod tests {
     }
 
     #[test]
-    fn pitch_stays_when_something_is_left_out() {
+    fn a_voice_keeps_its_pitch_and_loses_little_at_a_time() {
         let mut stream = Stream::new(Backlog::Played, |_| false);
-        stream.in_real_time(3);
+        stream.in_real_time(11);
         stream.stall(300);
-        stream.in_real_time(3);
-        let left_out_at = stream.heard.len();
-        stream.in_real_time(3);
-        // The wave repeats every 64 samples, cut or not: where it does not, it is within 5 ms of a seam.
-        let piece = &stream.heard[left_out_at..];
+        stream.in_real_time(11);
+        let (from, before) = (stream.heard.len(), stream.delay());
+        stream.in_real_time(2);
+        let worked_off = before - stream.delay();
+        assert!((50..=250).contains(&worked_off), "{worked_off} ms in two seconds");
+        // The wave repeats every 64 samples, cut or not.
+        let piece = &stream.heard[from..];
         let error: f64 = piece.windows(65).map(|run| (f64::from(run[64]) - f64::from(run[0])).powi(2)).sum();
         let energy: f64 = piece.iter().map(|&sample| f64::from(sample).powi(2)).sum();
         let ratio = 10.0 * (energy / error.max(1.0)).log10();
@@ -329,20 +402,73 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_that_is_made_faster_than_it_is_heard_is_played_to_the_sample() {
-        let mut stream = Stream::new(Backlog::Played, with_pauses);
-        for _ in 0..5 * 50 {
-            stream.send(240);
-            stream.frame();
+    fn a_pause_is_shortened_faster_than_words() {
+        let mut stream = Stream::new(Backlog::Played, |number| number > 11 * 8000);
+        stream.in_real_time(11);
+        stream.stall(300);
+        stream.in_real_time(12);
+        assert!(stream.delay() <= 40, "{} ms", stream.delay());
+    }
+
+    #[test]
+    fn an_answer_with_a_head_start_is_played_to_the_sample() {
+        // Sent at once [ms], and then so much in a frame of 20 ms [samples].
+        for (head_start, pace) in [(0, 240), (1000, 160), (1000, 168), (3000, 160), (3000, 172), (100, 175)] {
+            let mut stream = Stream::new(Backlog::Played, with_pauses);
+            stream.send(head_start * 8);
+            for _ in 0..30 * 50 {
+                stream.send(pace);
+                stream.frame();
+            }
+            stream.feed.end_turn();
+            let said: Vec<i16> = (0..stream.sent).map(|number| sample(number, with_pauses)).collect();
+            let start = stream.heard.iter().position(|&sample| sample != 0).expect("something was heard") - 1;
+            let heard = &stream.heard[start..];
+            let wrong = heard.iter().zip(&said).position(|(heard, said)| heard != said);
+            assert_eq!(wrong, None, "head start {head_start} ms, {pace} samples a frame");
         }
-        for _ in 0..150 {
-            stream.frame();
+    }
+
+    #[test]
+    fn sentence_after_sentence_in_one_turn_is_played_to_the_sample() {
+        let mut stream = Stream::new(Backlog::Played, with_pauses);
+        for _ in 0..20 {
+            stream.send(16_000);
+            (0..100).for_each(|_| _ = stream.frame());
         }
         let said: Vec<i16> = (0..stream.sent).map(|number| sample(number, with_pauses)).collect();
         let start = stream.heard.iter().position(|&sample| sample != 0).expect("something was heard") - 1;
-        let heard = &stream.heard[start..];
-        let length = said.len().min(heard.len());
-        assert!(length > 6 * 8000 && heard[..length] == said[..length], "{length} samples");
+        assert!(stream.heard[start..].iter().zip(&said).all(|(heard, said)| heard == said));
+    }
+
+    #[test]
+    fn a_network_that_stalls_again_and_again_breaks_few_words() {
+        let mut stream = Stream::new(Backlog::Played, |_| false);
+        for _ in 0..40 {
+            stream.stall(100);
+            stream.in_real_time(3);
+        }
+        assert!(stream.playout.underruns() <= 2, "{} underruns", stream.playout.underruns());
+    }
+
+    #[test]
+    fn an_answer_after_a_flush_is_not_cut_for_the_one_before() {
+        for backlog in [Backlog::Played, Backlog::Skipped] {
+            let mut stream = Stream::new(backlog, |_| false);
+            stream.in_real_time(12);
+            stream.send(80_000);
+            (0..3).for_each(|_| _ = stream.frame());
+            stream.feed.flush();
+            stream.waiting.clear();
+            let from = stream.heard.len();
+            let next: Vec<i16> = (0..8000).map(|number| sample(number + 13, |_| false)).collect();
+            stream.waiting = next.iter().flat_map(|sample| sample.to_le_bytes()).collect();
+            stream.playout.apply_flush();
+            (0..15).for_each(|_| _ = stream.frame());
+            let heard = &stream.heard[from..];
+            let start = heard.windows(160).position(|run| run == &next[..160]).expect("the next answer");
+            assert_eq!(heard[start..], next[..heard.len() - start], "{backlog:?}");
+        }
     }
 
     #[test]
@@ -361,17 +487,26 @@ mod tests {
     }
 
     #[test]
-    fn large_messages_of_a_live_stream_are_not_late() {
-        let mut stream = Stream::new(Backlog::Skipped, |_| false);
-        for frame in 0..500 {
-            if frame % 10 == 0 {
-                stream.send(1600);
+    fn messages_of_a_live_stream_are_not_late_whatever_their_length_and_jitter() {
+        // Length of a message and how much later than the one before it may come, in frames.
+        for (length, jitter) in [(10, 0), (12, 0), (20, 0), (25, 0), (10, 2), (8, 4), (1, 3)] {
+            let mut stream = Stream::new(Backlog::Skipped, |_| false);
+            let mut due: Vec<u64> = (0..3000 / length).map(|n| n * length + n * 7 % (jitter + 1)).collect();
+            due.reverse();
+            for frame in 0..3000 {
+                while due.last().is_some_and(|&at| at <= frame) {
+                    stream.send(160 * length);
+                    due.pop();
+                }
+                stream.frame();
             }
-            stream.frame();
+            let silent =
+                stream.heard[16_000..].chunks(80).filter(|piece| piece.iter().all(|&sample| sample == 0)).count();
+            let lost = stream.delay();
+            let what = format!("messages of {} ms, {} ms late at most", length * 20, jitter * 20);
+            assert!(silent * 10 <= 400, "{what}: {} ms of silence in 58 s", silent * 10);
+            assert!(lost <= (length + jitter) * 20 + 140, "{what}: {lost} ms late in the end");
         }
-        assert!(stream.delay() <= 240, "{} ms", stream.delay());
-        let silent = stream.heard[8000..].chunks(80).filter(|piece| piece.iter().all(|&sample| sample == 0)).count();
-        assert_eq!(silent, 0, "the stream broke off");
     }
 
     #[test]
@@ -385,6 +520,6 @@ mod tests {
             owed %= 1000;
             stream.frame();
         }
-        assert!(stream.delay() <= 50, "{} ms", stream.delay());
+        assert!(stream.delay() <= 60, "{} ms", stream.delay());
     }
 }

@@ -75,4 +75,18 @@ mod tests {
             assert!(up[0] < 1600 && up.windows(2).all(|pair| pair[1] >= pair[0]), "{up:?}");
         }
     }
+
+    #[test]
+    fn a_passage_from_one_wave_to_another_has_no_step() {
+        for format in [Format::ALAW, Format::slin(16000)] {
+            let mut before = vec![0; edge_bytes(format)];
+            before.chunks_mut(format.sample_bytes()).for_each(|bytes| format.store(-12000, bytes));
+            let mut frame = vec![0; format.bytes_in_ms(20)];
+            frame.chunks_mut(format.sample_bytes()).for_each(|bytes| format.store(12000, bytes));
+            across(&before, &mut frame, format);
+            let wave: Vec<_> = frame.chunks(format.sample_bytes()).map(|bytes| format.linear(bytes)).collect();
+            assert!(wave[0] < -11000 && wave[wave.len() - 1] > 11000, "{wave:?}");
+            assert!(wave.windows(2).all(|pair| pair[1] >= pair[0] && pair[1] - pair[0] < 1300), "{wave:?}");
+        }
+    }
 }

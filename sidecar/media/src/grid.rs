@@ -49,14 +49,16 @@ pub struct Grid {
     next_due: Instant,
     /// How much the line is ahead of the grid.
     lead: Duration,
-    /// When the caller's next packet is due, if the last one has come in time.
+    /// When the caller's next packet is due.
     packet_due: Option<Instant>,
+    /// The grid was pulled since the last frame: packets that come all at once say no more than one.
+    pulled: bool,
 }
 
 impl Grid {
     /// A grid with its first frame due at `now`.
     pub fn new(now: Instant) -> Self {
-        Self { next_due: now, lead: Duration::ZERO, packet_due: None }
+        Self { next_due: now, lead: Duration::ZERO, packet_due: None, pulled: false }
     }
 
     /// Moves the grid: the next frame is due at `now`.
@@ -70,13 +72,17 @@ impl Grid {
         if packet_comes { self.next_due + PATIENCE } else { self.next_due }
     }
 
-    /// A packet of the caller came, with audio for a whole number of frames. A lead grows or shrinks by what the grid moves:
-    /// at most to the whole frame after which it is in step with the packets again.
+    /// A packet of the caller came, `length` of audio. It pulls when that is a whole number of frames: others keep no phase.
+    /// A lead grows or shrinks by what the grid moves, at most to the whole frame after which it is in step with the
+    /// packets again.
     ///
     /// # Realtime
     /// Arithmetic only.
-    pub fn caller_packet(&mut self, now: Instant) {
-        self.packet_due = Some(now + PTIME);
+    pub fn caller_packet(&mut self, now: Instant, length: Duration) {
+        self.packet_due = Some(now + length);
+        if std::mem::replace(&mut self.pulled, true) || !length.as_nanos().is_multiple_of(PTIME.as_nanos()) {
+            return;
+        }
         let ptime = PTIME.as_nanos() as i64;
         let late = if now >= self.next_due {
             (now - self.next_due).as_nanos() as i64
@@ -89,7 +95,7 @@ impl Grid {
         let length = Duration::from_nanos(shift.unsigned_abs());
         if shift < 0 {
             self.next_due -= length;
-            self.lead += if self.lead.is_zero() { Duration::ZERO } else { length };
+            self.lead = if self.lead.is_zero() { Duration::ZERO } else { (self.lead + length).min(PTIME) };
         } else {
             self.next_due += length;
             self.lead = self.lead.saturating_sub(length);
@@ -115,6 +121,7 @@ impl Grid {
     /// A frame leaves that was due. Debts beyond [`MAX_LATE_FRAMES`] are forgotten, whole frames of them, so that the grid
     /// keeps its phase; in silence a lead is given back.
     pub(crate) fn leave(&mut self, now: Instant, silent: bool) {
+        self.pulled = false;
         let late = now.saturating_duration_since(self.next_due);
         let owed = (late.as_nanos() / PTIME.as_nanos()) as u32 + 1;
         let back = if silent { self.lead.min(LONGEST_STEP - PTIME) } else { Duration::ZERO };
@@ -141,12 +148,20 @@ mod tests {
         left: Vec<Duration>,
         wake_ups: u32,
         woken_at: Duration,
+        packet: Duration,
     }
 
     impl Line {
         fn new() -> Self {
             let start = Instant::now();
-            Self { grid: Grid::new(start + PTIME), start, left: Vec::new(), wake_ups: 0, woken_at: Duration::ZERO }
+            Self {
+                grid: Grid::new(start + PTIME),
+                start,
+                left: Vec::new(),
+                wake_ups: 0,
+                woken_at: Duration::ZERO,
+                packet: PTIME,
+            }
         }
 
         /// When the sleep ends: it counts whole milliseconds.
@@ -170,7 +185,7 @@ mod tests {
                 while self.sleeps_until() <= packet {
                     self.wake(self.sleeps_until());
                 }
-                self.grid.caller_packet(self.start + packet);
+                self.grid.caller_packet(self.start + packet, self.packet);
                 self.wake(packet);
             }
         }
@@ -193,6 +208,31 @@ mod tests {
             let steps = line.steps();
             assert!(steps.iter().all(|step| (18 * MS..=22 * MS).contains(step)), "phase {phase} ms: {steps:?}");
         }
+    }
+
+    #[test]
+    fn long_packets_save_what_they_can() {
+        for length in [40, 60] {
+            let mut line = Line { packet: MS * length, ..Line::new() };
+            line.run((0..300).map(|number| 7 * MS + MS * length * number));
+            let frames = line.left.len() as u32;
+            assert!(line.wake_ups <= frames + 30, "{} wake-ups for {frames} frames of {length} ms", line.wake_ups);
+        }
+    }
+
+    #[test]
+    fn a_lead_is_a_frame_at_most_though_the_phones_clock_is_fast() {
+        let start = Instant::now();
+        let mut grid = Grid::new(start);
+        grid.leave_early(start - 15 * MS);
+        let fast = Duration::from_nanos(19_994_000);
+        for number in 1..100_000 {
+            grid.caller_packet(start + fast * number, PTIME);
+            while grid.is_due(start + fast * number) {
+                grid.leave(start + fast * number, false);
+            }
+        }
+        assert!(grid.lead <= PTIME, "{:?}", grid.lead);
     }
 
     #[test]
@@ -237,7 +277,7 @@ mod tests {
             let mut frames = 1;
             for number in 1..100 {
                 let packet = start + PTIME * number;
-                grid.caller_packet(packet);
+                grid.caller_packet(packet, PTIME);
                 while grid.is_due(packet) {
                     grid.leave(packet, false);
                     frames += 1;
@@ -248,7 +288,7 @@ mod tests {
             assert!((100..=101).contains(&frames), "{frames} frames in 100 ptimes, {early} ms early");
             for number in 100..200 {
                 let packet = start + PTIME * number;
-                grid.caller_packet(packet);
+                grid.caller_packet(packet, PTIME);
                 while grid.is_due(packet) {
                     grid.leave(packet, true);
                     frames += 1;

@@ -132,6 +132,9 @@ impl Playout {
     /// Wait-free; no allocation, no lock.
     pub fn apply_flush(&mut self) -> bool {
         let flushed = self.sink.apply_flush();
+        if flushed {
+            self.catch_up.begin(&self.sink, false);
+        }
         self.resumes &= !flushed;
         self.held &= !flushed;
         flushed
@@ -141,7 +144,7 @@ impl Playout {
     /// until `None`.
     ///
     /// # Realtime
-    /// Wait-free; one copy. No allocation, no lock, no log.
+    /// Wait-free; one copy, and what `catch_up` costs while it leaves something out. No allocation, no lock, no log.
     pub fn poll(&mut self, now: Instant, frame: &mut [u8]) -> Option<Played> {
         let ready = self.sink.ready();
         let spoke = self.speaking;
@@ -162,7 +165,7 @@ impl Playout {
 
     fn speak(&mut self, frame: &mut [u8], ready: usize, first: bool) -> Played {
         if first {
-            self.catch_up.begin(&self.sink);
+            self.catch_up.begin(&self.sink, self.resumes);
         }
         if ready >= frame.len() {
             self.catch_up.pop(&mut self.sink, frame);
@@ -269,11 +272,11 @@ mod tests {
     #[test]
     fn a_turn_starts_after_its_preroll_and_ends_padded() {
         let mut line = Line::new();
-        line.feed.push(&[1; FRAME]);
+        line.feed.push(&[1; FRAME], 0);
         assert_eq!(line.one(0), Played::Silence { first: false });
-        line.feed.push(&[1; FRAME]);
+        line.feed.push(&[1; FRAME], 0);
         assert_eq!(line.one(20), Played::Agent { first: true });
-        line.feed.push(&[1; 10]);
+        line.feed.push(&[1; 10], 0);
         line.feed.end_turn();
         assert_eq!(line.one(40), Played::Agent { first: false });
         let last = line.at(60);
@@ -289,7 +292,7 @@ mod tests {
     fn a_turn_starts_between_two_frames_and_the_lead_is_given_back_in_silence() {
         let mut line = Line::new();
         assert_eq!(line.one(0), Played::Silence { first: false });
-        line.feed.push(&[1; 3 * FRAME]);
+        line.feed.push(&[1; 3 * FRAME], 0);
         line.feed.end_turn();
         assert_eq!(line.one(7), Played::Agent { first: true });
         let mut left = Vec::new();
@@ -308,7 +311,7 @@ mod tests {
         let mut left = 0;
         for ms in 0..2000u64 {
             if ms % 41 == 0 {
-                line.feed.push(&[1; FRAME]);
+                line.feed.push(&[1; FRAME], 0);
                 line.feed.end_turn();
             }
             left += line.at(ms).len();
@@ -325,10 +328,10 @@ mod tests {
         let loud: Vec<u8> = 12000i16.to_le_bytes().repeat(160);
         let mut frame = [0; 320];
         let mut heard = Vec::new();
-        feed.push(&loud);
+        feed.push(&loud, 0);
         for tick in 0..4 {
             if tick == 3 {
-                feed.push(&loud);
+                feed.push(&loud, 0);
                 feed.end_turn();
             }
             playout.poll(start + PTIME * tick, &mut frame);
@@ -344,7 +347,7 @@ mod tests {
     fn a_held_turn_goes_on_where_it_stopped_and_nothing_is_lost() {
         let mut line = Line::new();
         for number in 1..=5 {
-            line.feed.push(&[number; FRAME]);
+            line.feed.push(&[number; FRAME], 0);
         }
         line.feed.end_turn();
         let code = |frames: Vec<(Played, Vec<u8>)>| (frames[0].0, frames[0].1[FRAME - 1]);
@@ -359,7 +362,7 @@ mod tests {
         assert_eq!(line.playout.underruns(), 0);
         line.playout.hold(true);
         line.feed.flush();
-        line.feed.push(&[9; FRAME]);
+        line.feed.push(&[9; FRAME], 0);
         line.feed.end_turn();
         assert_eq!(
             code(line.at(120)),
@@ -371,12 +374,12 @@ mod tests {
     #[test]
     fn a_paused_line_keeps_what_the_agent_says_and_a_flush_does_not_end_the_pause() {
         let mut line = Line::new();
-        line.feed.push(&[1; 2 * FRAME]);
+        line.feed.push(&[1; 2 * FRAME], 0);
         line.feed.end_turn();
         line.playout.pause(true);
         assert_eq!(line.one(0), Played::Silence { first: false });
         line.feed.flush();
-        line.feed.push(&[2; FRAME]);
+        line.feed.push(&[2; FRAME], 0);
         line.feed.end_turn();
         assert_eq!(line.one(20), Played::Silence { first: false });
         line.playout.hold(true);
@@ -398,13 +401,13 @@ mod tests {
             let at = line.start + ms * now / 10;
             // A turn of half a second every second, at another place between two packets each time.
             if now % 10_000 == 5000 + (now / 10_000) * 37 {
-                line.feed.push(&[1; 20 * FRAME]);
+                line.feed.push(&[1; 20 * FRAME], 0);
                 line.feed.end_turn();
                 started.push((now, None));
             }
             let packet = now % 200 == 0;
             if packet {
-                line.playout.grid().caller_packet(at);
+                line.playout.grid().caller_packet(at, PTIME);
             }
             let woken =
                 packet || at >= line.playout.grid().sleep_until() || started.last().is_some_and(|&(at, _)| at == now);
@@ -421,7 +424,7 @@ mod tests {
     #[test]
     fn a_turn_shorter_than_the_preroll_is_heard() {
         let mut line = Line::new();
-        line.feed.push(&[1; 50]);
+        line.feed.push(&[1; 50], 0);
         line.feed.end_turn();
         assert_eq!(line.one(0), Played::Agent { first: true });
     }
@@ -429,7 +432,7 @@ mod tests {
     #[test]
     fn audio_without_an_end_is_not_held_back_for_ever() {
         let mut line = Line::new();
-        line.feed.push(&[1; FRAME]);
+        line.feed.push(&[1; FRAME], 0);
         let heard = (0..10).find(|tick| line.one(tick * 20) == Played::Agent { first: true });
         assert_eq!(heard, Some(4));
     }
@@ -437,13 +440,13 @@ mod tests {
     #[test]
     fn running_dry_in_a_turn_is_counted_once_and_needs_a_new_preroll() {
         let mut line = Line::new();
-        line.feed.push(&[1; 2 * FRAME]);
+        line.feed.push(&[1; 2 * FRAME], 0);
         assert_eq!(line.one(0), Played::Agent { first: true });
         assert_eq!(line.one(20), Played::Agent { first: false });
         assert_eq!(line.one(40), Played::Silence { first: true });
-        line.feed.push(&[1; FRAME]);
+        line.feed.push(&[1; FRAME], 0);
         assert_eq!(line.one(60), Played::Silence { first: false });
-        line.feed.push(&[1; FRAME]);
+        line.feed.push(&[1; FRAME], 0);
         assert_eq!(line.one(80), Played::Agent { first: true });
         assert_eq!(line.playout.underruns(), 1);
     }
@@ -460,12 +463,12 @@ mod tests {
     #[test]
     fn a_flush_silences_the_next_frame_and_the_next_turn_is_heard() {
         let mut line = Line::new();
-        line.feed.push(&[1; 10 * FRAME]);
+        line.feed.push(&[1; 10 * FRAME], 0);
         assert_eq!(line.one(0), Played::Agent { first: true });
         line.feed.flush();
         assert_eq!(line.one(20), Played::Silence { first: true });
         assert_eq!(line.feed.cut(), Some(FRAME as u64));
-        line.feed.push(&[2; 2 * FRAME]);
+        line.feed.push(&[2; 2 * FRAME], 0);
         let next = line.at(40);
         assert_eq!((next[0].0, next[0].1[0]), (Played::Agent { first: true }, 2));
         assert_eq!(line.playout.underruns(), 0);

@@ -134,17 +134,13 @@ pub struct AgentFeed {
 }
 
 impl AgentFeed {
-    /// Appends as much of `audio` as fits and answers how many bytes that was. The rest counts as waiting.
-    pub fn push(&mut self, audio: &[u8]) -> usize {
+    /// Appends as much of `audio` as fits and answers how many bytes that was. Tells the sink what waits for room: the rest,
+    /// and `behind` bytes that come after it.
+    pub fn push(&mut self, audio: &[u8], behind: usize) -> usize {
         let (pushed, rest) = self.producer.push_partial_slice(audio);
         self.written += pushed.len() as u64;
-        self.announce(rest.len());
+        self.shared.arrived.store(self.written + (rest.len() + behind) as u64, Ordering::Release);
         pushed.len()
-    }
-
-    /// Tells the sink that `waiting` bytes wait for room.
-    pub fn announce(&self, waiting: usize) {
-        self.shared.arrived.store(self.written + waiting as u64, Ordering::Release);
     }
 
     /// Marks the end of a turn after all that was pushed so far.
@@ -156,7 +152,7 @@ impl AgentFeed {
     /// Done when [`AgentFeed::cut`] answers.
     pub fn flush(&mut self) {
         self.end_turn();
-        self.announce(0);
+        self.shared.arrived.store(self.written, Ordering::Release);
         self.shared.audible_from.store(self.written, Ordering::Release);
     }
 
@@ -229,6 +225,11 @@ impl AgentSink {
         self.arrived().saturating_sub(self.cursor) as usize
     }
 
+    /// True if all of the agent's turn has come.
+    pub(crate) fn turn_has_come(&self) -> bool {
+        self.shared.turn_end.load(Ordering::Acquire) == self.arrived()
+    }
+
     /// True if the feed waits for room.
     pub(crate) fn backlog(&self) -> bool {
         self.behind() > self.ready()
@@ -283,11 +284,11 @@ mod tests {
     #[test]
     fn a_flush_cuts_at_the_byte_that_was_heard_last() {
         let (mut feed, mut sink) = agent_ring(100);
-        assert_eq!(feed.push(&[1; 60]), 60);
+        assert_eq!(feed.push(&[1; 60], 0), 60);
         sink.pop(&mut [0; 20]);
         feed.flush();
         assert_eq!(feed.cut(), None);
-        assert_eq!(feed.push(&[2; 80]), 60);
+        assert_eq!(feed.push(&[2; 80], 0), 60);
         assert!(sink.backlog());
         assert!(sink.apply_flush());
         assert!(!sink.apply_flush());
@@ -301,7 +302,7 @@ mod tests {
     #[test]
     fn a_flush_after_the_ring_ran_dry_cuts_where_it_ran_dry() {
         let (mut feed, mut sink) = agent_ring(100);
-        feed.push(&[1; 60]);
+        feed.push(&[1; 60], 0);
         sink.pop(&mut [0; 60]);
         feed.flush();
         assert_eq!(feed.cut(), None, "nobody has acted on it yet");
@@ -324,11 +325,11 @@ mod tests {
     #[test]
     fn two_flushes_before_the_sink_looks_are_one_jump() {
         let (mut feed, mut sink) = agent_ring(100);
-        feed.push(&[1; 30]);
+        feed.push(&[1; 30], 0);
         feed.flush();
-        feed.push(&[2; 30]);
+        feed.push(&[2; 30], 0);
         feed.flush();
-        feed.push(&[3; 10]);
+        feed.push(&[3; 10], 0);
         assert!(sink.apply_flush());
         assert_eq!((feed.cut(), sink.ready()), (Some(0), 10));
     }
@@ -346,7 +347,7 @@ mod tests {
                 }
                 epoch.store(u64::from(generation), Ordering::Release);
                 for _ in 0..50 {
-                    feed.push(&[generation; 64]);
+                    feed.push(&[generation; 64], 0);
                 }
             }
         });

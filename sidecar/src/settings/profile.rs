@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use ai_dialect::{ApiVersion, AudioChoice, Provider, Secret, Session, TurnDetection};
-use ai_media::barge_in::LocalVad;
+use ai_media::barge_in::{Detection, EchoGuard, LocalVad};
 use ai_media::playout::Backlog;
 use native_tls::{Certificate, TlsConnector};
 
@@ -27,6 +27,8 @@ pub struct Profile {
     pub barge_in: BargeInMode,
     /// How the caller's speech is noticed on the line itself.
     pub local_vad: LocalVad,
+    /// What becomes of the agent's echo before the provider hears it.
+    pub echo_guard: EchoGuard,
     /// Caller audio that is out of order waits this long for what is missing.
     pub jitter_target: Duration,
     /// Agent audio that must have arrived before a turn starts to be heard.
@@ -57,7 +59,7 @@ pub struct Profile {
 pub enum BargeInMode {
     /// The provider, by its voice detection.
     Server,
-    /// This side, by loudness on the line.
+    /// This side, by what it hears on the line.
     Local,
     /// Either; this side holds at once and waits for the other.
     Both,
@@ -75,8 +77,8 @@ impl BargeInMode {
         matches!(self, Self::Server | Self::Both)
     }
 
-    /// True if loudness on the line interrupts.
-    pub const fn by_loudness(self) -> bool {
+    /// True if this side interrupts by what it hears on the line.
+    pub const fn on_the_line(self) -> bool {
         matches!(self, Self::Local | Self::Both)
     }
 }
@@ -134,10 +136,12 @@ pub(super) const KEYS: &[Key<Profile>] = &[
     ("create_response", |profile, value| set(&mut profile.session.create_response, boolean(value))),
     ("interrupt_response", |profile, value| set(&mut profile.session.interrupt_response, boolean(value))),
     ("barge_in", |profile, value| set(&mut profile.barge_in, word(value, BargeInMode::WORDS))),
+    ("local_vad", |profile, value| set(&mut profile.local_vad.detection, word(value, Detection::WORDS))),
     ("local_vad_rms", |profile, value| set(&mut profile.local_vad.rms, number(value, 0.0, 1.0))),
     ("local_vad_frames", |profile, value| set(&mut profile.local_vad.frames, number(value, 1, 50))),
     ("local_vad_silence_ms", |profile, value| set(&mut profile.local_vad.silence, millis(value, 0, 10_000))),
     ("barge_in_confirm_ms", |profile, value| set(&mut profile.local_vad.confirm, millis(value, 20, 5000))),
+    ("echo_guard", |profile, value| set(&mut profile.echo_guard, word(value, EchoGuard::WORDS))),
     ("jitter_target_ms", |profile, value| set(&mut profile.jitter_target, millis(value, 0, 100))),
     ("playout_target_ms", |profile, value| set(&mut profile.playout_target, millis(value, 0, 400))),
     ("playout_backlog", |profile, value| {
@@ -197,11 +201,13 @@ impl Profile {
             session: Session::default(),
             barge_in: BargeInMode::Both,
             local_vad: LocalVad {
+                detection: Detection::Voice,
                 rms: 0.08,
                 frames: 2,
                 silence: Duration::from_millis(550),
                 confirm: Duration::from_millis(400),
             },
+            echo_guard: EchoGuard::Auto,
             jitter_target: Duration::from_millis(40),
             playout_target: Duration::from_millis(40),
             playout_backlog: Backlog::default(),

@@ -52,7 +52,7 @@ pub(crate) fn run() -> Result<Vec<Micro>> {
     add(
         "agent ring and playout: push 160 bytes, poll a frame",
         time(|| {
-            feed.push(black_box(&alaw));
+            feed.push(black_box(&alaw), 0);
             playout.poll(now, &mut frame);
             now += PTIME;
         }),
