@@ -27,7 +27,11 @@ struct Listener {
 
 impl Listener {
     fn begin(keys: &str, length: Duration) -> Self {
-        let stage = Stage::new(Server::builder().script(Script::new()), &format!("barge_in = both\nlocal_vad = level\n{keys}"), "");
+        let stage = Stage::new(
+            Server::builder().script(Script::new()),
+            &format!("barge_in = both\nlocal_vad = level\n{keys}"),
+            "",
+        );
         let (call, session) = stage.talk("100");
         let said = codes(71, length.as_millis() as usize * 8);
         let speech = Speech::wire("an endless story", said.clone()).at(Pace::Times(1.0)).in_chunks_of(20);
