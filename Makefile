@@ -56,7 +56,7 @@ lint: setup-build ## Formatting, clippy and documentation, warnings are errors
 unit: setup ## Unit tests, and the rig's test of itself
 	@$(WITH_ASTERISK) cargo test --release --no-fail-fast --workspace --exclude res_ai_bridge
 
-wire: ## What the dialects send, read with the types of the vendors' own packages (from PyPI)
+wire: setup ## What the dialects send, read with the types of the vendors' own packages (from PyPI)
 	@tests/wire/setup.sh
 	@cargo test --release --quiet -p ai-dialect
 	@target/wire/venv/bin/python tests/wire/check.py target/tmp/wire

@@ -11,7 +11,7 @@ set -euo pipefail
 SUITE=forky # the first Debian release that carries Asterisk 22
 ROOT_PACKAGES="asterisk asterisk-dev ca-certificates"
 BUILD_PACKAGES="build-essential libclang-dev libssl-dev pkg-config"
-TEST_PACKAGES="sip-tester espeak-ng util-linux openssl fonts-dejavu-core"
+TEST_PACKAGES="sip-tester espeak-ng util-linux openssl fonts-dejavu-core python3-venv"
 ROOT_LAYOUT=1 # raise it when prepare_root changes
 
 checkout=$(cd "$(dirname "$0")/../.." && pwd)
