@@ -57,16 +57,16 @@ unit: setup ## Unit tests, and the rig's test of itself
 	@$(WITH_ASTERISK) cargo test --release --no-fail-fast --workspace --exclude res_ai_bridge
 
 wire: setup ## What the dialects send, read with the types of the vendors' own packages (from PyPI)
-	@tests/wire/setup.sh
+	@tests/venv.sh wire
 	@cargo test --release --quiet -p ai-dialect
 	@target/wire/venv/bin/python tests/wire/check.py target/tmp/wire
 
 integration: checked setup ## The module in a real Asterisk (TEST=name runs only tests so named)
-	@tests/wire/setup.sh
+	@tests/venv.sh wire
 	@$(WITH_ASTERISK) RES_AI_BRIDGE_SO=$(CURDIR)/$(CHECKED) RUST_TEST_THREADS=4 tests/run.sh $(TEST)
 
 bench: build setup ## Measure AI() beside its rivals: target/bench/report.md, in under ten minutes (BENCH=--all: all there is, hours)
-	@tests/bench/setup.sh
+	@tests/venv.sh bench
 	@$(WITH_ASTERISK) cargo build --quiet --release -p bench
 	@$(WITH_ASTERISK) target/release/bench $(BENCH)
 

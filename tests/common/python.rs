@@ -17,7 +17,7 @@ impl PythonServer {
     /// Starts `script` of this checkout on a port of its choice; `arguments` follow the port.
     pub fn start(script: &str, arguments: &[&str]) -> Self {
         let python = Path::new(env!("CARGO_TARGET_TMPDIR")).join("../wire/venv/bin/python");
-        assert!(python.exists(), "there is no {}; tests/wire/setup.sh makes it", python.display());
+        assert!(python.exists(), "there is no {}; `tests/venv.sh wire` makes it", python.display());
         // It ends with this test, however the test ends.
         let mut process = Command::new("setpriv")
             .args(["--pdeathsig", "KILL", "--"])

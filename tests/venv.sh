@@ -1,0 +1,22 @@
+#!/bin/bash
+# The Python packages of tests/<name>/requirements.txt, in a folder of their own: target/<name>/venv. When nothing has
+# changed this takes no time.
+#
+#   tests/venv.sh bench|wire
+set -euo pipefail
+
+name=$1
+checkout=$(cd "$(dirname "$0")/.." && pwd)
+wanted=$checkout/tests/$name/requirements.txt
+venv=$checkout/target/$name/venv
+
+cmp -s "$wanted" "$venv/installed" && exit
+echo "Installing the Python packages of tests/$name …" >&2
+rm -rf "$venv"
+mkdir -p "${venv%/*}"
+python3 -m venv "$venv" || {
+    echo "tests/$name needs Python 3.11 or newer with venv (Debian: apt install python3-venv)." >&2
+    exit 1
+}
+"$venv/bin/pip" install --quiet --disable-pip-version-check --requirement "$wanted"
+cp "$wanted" "$venv/installed"
