@@ -356,6 +356,7 @@ impl Call {
                 Output::ToolCall { call_id, name, arguments } => {
                     self.handle_tool_call(&call_id, &name, &arguments, now)
                 }
+                Output::Resumable { .. } | Output::Expiring { .. } => {}
                 Output::Fault(fault) => self.handle_fault(&fault)?,
                 Output::Unrecognised(what) => self.handle_unrecognised(&what),
             }

@@ -51,6 +51,7 @@ pub(crate) const PROVIDER: Provider = Provider {
         _ => Ok(()),
     },
     local_barge_in: true,
+    session_max: None,
     create: |session, phone| Box::new(Deepgram::new(session, phone)),
 };
 

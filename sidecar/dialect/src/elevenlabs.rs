@@ -34,6 +34,7 @@ pub(crate) const PROVIDER: Provider = Provider {
         false => Ok(()),
     },
     local_barge_in: true,
+    session_max: None,
     create: |session, _| Box::new(ElevenLabs::new(session)),
 };
 

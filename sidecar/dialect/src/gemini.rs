@@ -46,6 +46,7 @@ pub(crate) const PROVIDER: Provider = Provider {
         false => Ok(()),
     },
     local_barge_in: true,
+    session_max: None,
     create: |session, _| Box::new(Gemini::new(session)),
 };
 

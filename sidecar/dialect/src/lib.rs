@@ -32,11 +32,11 @@ pub mod twilio;
 mod url;
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use ai_media::Format;
 
-pub use session::{ApiVersion, AudioChoice, Secret, Session, Tool, TurnDetection};
+pub use session::{ApiVersion, AudioChoice, Secret, Session, Tool, Turn, TurnDetection};
 
 /// All dialects.
 pub static PROVIDERS: &[Provider] =
@@ -56,6 +56,8 @@ pub struct Provider {
     /// Whether loudness on the line interrupts unless configured otherwise. It should not where an answer that was cut
     /// off here cannot be told from the next one, nor the provider be told of it.
     pub local_barge_in: bool,
+    /// Longest session the provider allows, where its documentation names one; `None`: nobody knows of any.
+    pub session_max: Option<Duration>,
     create: fn(Session, Format) -> Box<dyn Dialect>,
 }
 
@@ -125,6 +127,18 @@ pub trait Dialect: Send {
 
     /// The tool call `call_id` ended with `result`. `go_on` asks the agent to speak about it.
     fn handle_tool_result(&mut self, call_id: &str, result: &str, go_on: bool);
+
+    /// Has the agent say `text`, word for word, as soon as it can. False: there is no way to ask this provider for that.
+    /// Only after [`Output::Ready`].
+    fn handle_say(&mut self, _text: &str) -> bool {
+        false
+    }
+
+    /// Lets the agent know `text`, which nobody has said; `answer`: it is to speak about it now. False: there is no way to
+    /// tell this provider. Only after [`Output::Ready`].
+    fn handle_context(&mut self, _text: &str, _answer: bool) -> bool {
+        false
+    }
 
     /// When [`Dialect::handle_timeout`] wants to be called, if at all.
     fn next_timeout(&self) -> Option<Instant> {
@@ -252,6 +266,16 @@ pub enum Output {
         name: String,
         /// Its arguments, a JSON text that nobody has checked yet.
         arguments: String,
+    },
+    /// A later session that is given `handle` as its [`Session::resumption`] knows what this one does. The latest counts.
+    Resumable {
+        /// Means something to the provider alone.
+        handle: String,
+    },
+    /// The provider will end this session, however well it goes, when so much time has passed.
+    Expiring {
+        /// From now.
+        within: Duration,
     },
     /// The provider reported a problem.
     Fault(Fault),

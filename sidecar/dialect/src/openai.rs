@@ -22,7 +22,7 @@ mod messages;
 mod spoken;
 
 use std::collections::VecDeque;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use ai_media::Format;
 
@@ -62,6 +62,7 @@ pub(crate) const PROVIDER: Provider = Provider {
     ],
     check: |_| Ok(()),
     local_barge_in: true,
+    session_max: Some(Duration::from_secs(60 * 60)),
     create: |session, phone| Box::new(OpenAi::new(session, phone)),
 };
 

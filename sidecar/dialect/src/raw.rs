@@ -35,6 +35,7 @@ pub(crate) const PROVIDER: Provider = Provider {
     settings: &["model", "api_key", "voice", "language", "instructions", "greeting", "provider_settings"],
     check: |_| Ok(()),
     local_barge_in: true,
+    session_max: None,
     create: |session, phone| Box::new(Raw::new(session, phone)),
 };
 

@@ -4,6 +4,8 @@ use std::fmt;
 
 use ai_media::{Encoding, Format};
 
+use crate::Speaker;
+
 /// Settings of one conversation: the profile with the call's own overrides applied.
 #[derive(Debug, Clone)]
 pub struct Session {
@@ -55,6 +57,34 @@ pub struct Session {
     pub provider_settings: serde_json::Map<String, serde_json::Value>,
     /// Tools the agent may call.
     pub tools: Vec<Tool>,
+    /// What was said before, oldest first, when this session takes over from another one in mid-call: the agent goes on
+    /// from there and does not greet. Empty: a new conversation.
+    pub history: Vec<Turn>,
+    /// With a history: the caller waits for the agent, which is to go on speaking as soon as it can.
+    pub agent_owes_answer: bool,
+    /// What [`Output::Resumable`](crate::Output::Resumable) of the session before has given; empty: nothing.
+    pub resumption: String,
+}
+
+/// A piece of a conversation that another session had.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Turn {
+    /// Somebody said this. Of what the agent said, as much as was meant to be heard.
+    Said {
+        /// Who.
+        speaker: Speaker,
+        /// The words.
+        text: String,
+    },
+    /// The agent called a tool.
+    ToolRan {
+        /// The tool.
+        name: String,
+        /// What it was called with, a JSON text as the agent wrote it.
+        arguments: String,
+        /// What the agent was answered.
+        result: String,
+    },
 }
 
 impl Session {
@@ -131,6 +161,9 @@ impl Default for Session {
             variables: Vec::new(),
             provider_settings: serde_json::Map::new(),
             tools: Vec::new(),
+            history: Vec::new(),
+            agent_owes_answer: false,
+            resumption: String::new(),
         }
     }
 }

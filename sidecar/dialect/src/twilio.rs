@@ -30,6 +30,7 @@ pub(crate) const PROVIDER: Provider = Provider {
     settings: &["account_sid", "api_key"],
     check: |_| Ok(()),
     local_barge_in: false,
+    session_max: None,
     create: |session, _| Box::new(Twilio::new(session)),
 };
 
