@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use ai_media::Format;
 use ai_sidecar::options::CallOptions;
-use ai_sidecar::settings::Profile;
+use ai_sidecar::settings::{Profile, Settings};
 use ai_sidecar::{CallPlan, CallStats, Outcome, Status};
 use tracing::{error, info, warn};
 
@@ -69,7 +69,7 @@ fn converse(channel: &Channel, arguments: &str, results: &mut Results) -> Outcom
     };
     let settings = bridge.settings();
     match settings.profile(options.profile.as_deref()) {
-        Some(profile) => hold(channel, &bridge, profile, &options, settings.general.max_sessions, results),
+        Some(profile) => hold(channel, &bridge, &settings, profile, &options, results),
         None => Outcome::new(
             Status::NoProfile,
             match options.profile {
@@ -84,17 +84,17 @@ fn converse(channel: &Channel, arguments: &str, results: &mut Results) -> Outcom
 fn hold(
     channel: &Channel,
     bridge: &Bridge,
+    settings: &Settings,
     profile: &Arc<Profile>,
     options: &CallOptions,
-    max_sessions: usize,
     results: &mut Results,
 ) -> Outcome {
     let failed = |problem: &str| Outcome::new(Status::Error, problem);
-    let seat = match bridge.sidecar.seat(max_sessions) {
+    let seat = match bridge.sidecar.seat(settings.general.max_sessions) {
         Ok(seat) => seat,
         Err(limit) => return Outcome::new(Status::Limit, limit.to_string()),
     };
-    let Some(plan) = CallPlan::new(profile, options, channel.phone_format()) else {
+    let Some(plan) = CallPlan::new(settings, profile, options, channel.phone_format()) else {
         return failed("there is no such dialect");
     };
     let doorbell = match wake::doorbell() {

@@ -222,6 +222,15 @@ impl AgentLine {
         Some(spans.into_iter().map(heard).collect())
     }
 
+    /// What is queued will be heard, but whoever said it is gone: nobody asks any more how much of it was heard.
+    pub(crate) fn disown(&mut self) {
+        self.spans.clear();
+        self.flushing = None;
+        self.marks.clear();
+        self.marks_flushing.clear();
+        self.marks_settled.clear();
+    }
+
     /// True from a flush until [`AgentLine::heard`] has answered.
     pub(crate) fn is_flushing(&self) -> bool {
         self.flushing.is_some()

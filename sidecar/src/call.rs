@@ -1,29 +1,33 @@
 //! The task of one call: stands between the channel thread, the dialect and the WebSocket.
 
 mod agent;
+mod memory;
 mod opening;
+mod recovery;
+mod sessions;
 mod timing;
 
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
-use ai_dialect::{Dialect, Fault, FaultKind, Message, Noticed, Output, Speaker};
+use ai_dialect::{Dialect, Fault, FaultKind, Noticed, Output, Speaker};
 use ai_media::Format;
 use ai_media::ring::AgentFeed;
 use ai_media::transcode::Transcoder;
 use tokio::time::{Instant, sleep_until, timeout_at};
-use tokio_tungstenite::tungstenite;
+use tokio_tungstenite::tungstenite::Message;
 use tracing::{debug, info, warn};
 
-use self::opening::{connect, fatal};
+use self::memory::Memory;
+use self::opening::{Connection, Opening, fatal};
+use self::recovery::{Recovery, RollOver};
 use self::timing::Timing;
 use crate::agent_line::AgentLine;
 use crate::link::{CallerEvent, Command, TaskEnd};
 use crate::outcome::one_line;
+use crate::route::Route;
 use crate::runtime::transcoder;
-use crate::settings::{BargeInMode, Profile};
 use crate::stats::{millis, record};
-use crate::transport::Transport;
 use crate::{Outcome, Status, TRANSCRIPT, tools};
 
 /// Most caller audio given to the dialect in one piece. [ms]
@@ -32,21 +36,28 @@ const CALLER_CHUNK_MS: u64 = 100;
 const DIGITS_MAX: usize = 64;
 /// A server's errors beyond so many in a call are not logged.
 const COMPLAINTS_MAX: u32 = 20;
+/// Longer than any call.
+const NEVER: Duration = Duration::from_secs(86_400);
 
 /// One call on the sidecar.
 pub(crate) struct Call {
     end: TaskEnd,
-    profile: Arc<Profile>,
-    dialect: Box<dyn Dialect>,
+    route: Route,
+    /// The session with the AI, while there is one that is ready.
+    connection: Option<Connection>,
+    /// The session that is being opened: the first one, one in place of a lost one, or one that will follow.
+    opening: Option<Opening>,
+    recovery: Recovery,
+    roll_over: RollOver,
+    /// When the session was begun to be opened that will follow this one.
+    successor_of: Instant,
+    memory: Memory,
     caller: Transcoder,
     line: AgentLine,
     timing: Timing,
-    ready: bool,
     digits: String,
     /// Who noticed the interruption that the last flush is about.
     noticed: Noticed,
-    /// The provider's voice detection interrupts the agent.
-    server_interrupts: bool,
     complaints: u32,
     unrecognised: u32,
     /// Caller audio given to the dialect. [bytes]
@@ -58,30 +69,26 @@ pub(crate) struct Call {
 }
 
 impl Call {
-    /// A call whose channel end is waiting and reads and writes `channel`.
-    pub(crate) fn new(
-        end: TaskEnd,
-        profile: Arc<Profile>,
-        dialect: Box<dyn Dialect>,
-        channel: Format,
-        feed: AgentFeed,
-        barge_in: BargeInMode,
-    ) -> Self {
+    /// A call over `route`, which begins with a session of `dialect`. Its channel end reads and writes `channel`.
+    pub(crate) fn new(end: TaskEnd, route: Route, dialect: Box<dyn Dialect>, channel: Format, feed: AgentFeed) -> Self {
         let caller = transcoder(channel, dialect.caller_format());
         let agent = transcoder(dialect.agent_format(), channel);
-        let timing = Timing::new(&profile, end.shared().info.started.into());
-        let line = AgentLine::new(feed, agent, profile.playout_max);
+        let timing = Timing::new(route.profile(), end.shared().info.started.into());
+        let line = AgentLine::new(feed, agent, route.profile().playout_max);
         Self {
             end,
-            profile,
-            dialect,
+            opening: Some(sessions::open(&route, dialect)),
+            route,
+            connection: None,
+            recovery: Recovery::default(),
+            roll_over: RollOver::default(),
+            successor_of: Instant::now(),
+            memory: Memory::default(),
             caller,
             line,
             timing,
-            ready: false,
             digits: String::new(),
             noticed: Noticed::ByProvider,
-            server_interrupts: barge_in.by_server(),
             complaints: 0,
             unrecognised: 0,
             given: 0,
@@ -93,86 +100,72 @@ impl Call {
 
     /// Holds the conversation and tells the channel thread how it ended. `over` is called as soon as it is.
     pub(crate) async fn run(mut self, over: impl FnOnce()) {
-        let connecting = timeout_at(self.timing.ready_by(), connect(&mut *self.dialect, self.profile.tls.clone()));
-        let connected = tokio::select! {
-            biased;
-            () = self.end.gone() => return over(),
-            connected = connecting => connected.unwrap_or_else(|_| Err(self.not_ready())),
-        };
-        let outcome = match connected {
-            Err(outcome) => {
-                self.end.command(Command::End(outcome));
-                return over();
-            }
-            Ok(mut transport) => {
-                let outcome = self.converse(&mut transport).await;
-                (outcome, transport)
-            }
-        };
-        let (outcome, transport) = outcome;
+        let outcome = self.converse().await;
         self.end.command(Command::End(outcome));
         over();
-        self.dialect.handle_end();
-        let last = std::iter::from_fn(|| self.dialect.poll_output()).filter_map(|output| match output {
-            Output::Send(text) => Some(text),
-            _ => None,
-        });
-        transport.close(last.collect()).await;
+        if let Some(connection) = self.connection {
+            connection.close().await;
+        }
     }
 
-    async fn converse(&mut self, transport: &mut Transport) -> Outcome {
-        let timer = sleep_until(self.timing.ready_by());
+    async fn converse(&mut self) -> Outcome {
+        let timer = sleep_until(Instant::now());
         tokio::pin!(timer);
-        self.dialect.handle_open(Instant::now().into());
         loop {
             let now = Instant::now();
-            if let Err(outcome) = self.drive(transport, now) {
-                return outcome;
+            if let Err(outcome) = self.drive(now) {
+                match self.recover(outcome, now) {
+                    Some(outcome) => return self.last_words(outcome).await,
+                    None => continue,
+                }
             }
-            let wake_at = self.timing.next(transport.next_timeout());
-            let wake_at = self.dialect.next_timeout().map_or(wake_at, |due| wake_at.min(due.into()));
+            let wake_at = self.wake_at(now);
             if now >= wake_at {
                 // Not left to the timer: it is asked last, and a server that never stops sending would hold it off.
-                if let Err(outcome) = self.handle_timeout(transport, now) {
-                    return outcome;
+                if let Err(outcome) = self.handle_timeout(now)
+                    && let Some(outcome) = self.recover(outcome, now)
+                {
+                    return self.last_words(outcome).await;
                 }
                 continue;
             }
             if timer.deadline() != wake_at {
                 timer.as_mut().reset(wake_at);
             }
-            tokio::select! {
+            let happened = tokio::select! {
                 biased;
-                () = self.end.woken() => {}
+                () = self.end.woken() => Ok(()),
+                opened = sessions::opened(&mut self.opening) => self.handle_opened(opened, Instant::now()),
                 // What comes after an interruption may be the next answer: the dialect must first have learnt what
                 // was heard of this one, or it would cut off that one.
-                message = transport.next(), if !self.line.is_flushing() => match message {
-                    Ok(message) => self.handle_message(&message),
-                    Err(outcome) => return self.last_words(outcome).await,
-                },
-                () = &mut timer => {}
+                message = sessions::next_message(&mut self.connection), if !self.line.is_flushing() => {
+                    message.map(|message| self.handle_message(&message))
+                }
+                () = &mut timer => Ok(()),
+            };
+            if let Err(outcome) = happened
+                && let Some(outcome) = self.recover(outcome, Instant::now())
+            {
+                return self.last_words(outcome).await;
             }
         }
     }
 
-    fn handle_message(&mut self, message: &tungstenite::Message) {
-        match message {
-            tungstenite::Message::Text(text) => self.dialect.handle_message(Message::Text(text)),
-            tungstenite::Message::Binary(bytes) => self.dialect.handle_message(Message::Binary(bytes)),
-            _ => {}
+    /// When there is something to do though nothing happens.
+    fn wake_at(&self, now: Instant) -> Instant {
+        let connection = self.connection.as_ref().map(Connection::next_timeout);
+        let all = [connection, self.timing.next(), self.roll_over.next()];
+        all.into_iter().flatten().min().unwrap_or(now + NEVER)
+    }
+
+    fn handle_message(&mut self, message: &Message) {
+        if let Some(connection) = &mut self.connection {
+            connection.handle_message(message);
         }
     }
 
-    /// The connection ended with `outcome`. An end that had been agreed on before counts more, and what the agent said
-    /// before it left in good order is still heard.
+    /// The conversation ends with `outcome`. What the agent said before it left in good order is still heard.
     async fn last_words(&mut self, outcome: Outcome) -> Outcome {
-        let outcome = match self.ending.take() {
-            Some(agreed) => agreed,
-            None if !self.ready && outcome.status != Status::AuthFail => {
-                return Outcome { status: Status::ConnFail, ..outcome };
-            }
-            None => outcome,
-        };
         if matches!(outcome.status, Status::Complete | Status::Transfer) {
             let _ = timeout_at(Instant::now() + timing::ENDING_MAX, self.drain()).await;
         }
@@ -195,21 +188,23 @@ impl Call {
         }
     }
 
-    fn handle_timeout(&mut self, transport: &mut Transport, now: Instant) -> Result<(), Outcome> {
-        transport.handle_timeout(now)?;
-        if !self.ready && now >= self.timing.ready_by() {
-            return Err(self.not_ready());
+    fn handle_timeout(&mut self, now: Instant) -> Result<(), Outcome> {
+        if let Some(connection) = &mut self.connection {
+            connection.handle_timeout(now)?;
         }
-        if self.dialect.next_timeout().is_some_and(|due| now >= due.into()) {
-            self.dialect.handle_timeout(now.into());
+        if self.timing.retry_due(now) {
+            self.open_session();
+        }
+        if self.roll_over.look(now) {
+            self.prepare_successor(now);
         }
         if self.timing.turn_over(now, self.line.waiting_ms()) {
-            self.line.end_turn();
+            self.end_turn();
         }
         if self.timing.digits_due(now) {
             let digits = std::mem::take(&mut self.digits);
             debug!("AI {}: digits {digits} go to the agent", self.id());
-            self.dialect.handle_digits(&digits);
+            self.give_digits(&digits);
         }
         if self.timing.idle_due(now) {
             let reason = format!("nobody said a word for {} s", self.timing.idle_after().as_secs_f64());
@@ -221,13 +216,8 @@ impl Call {
         }
     }
 
-    fn not_ready(&self) -> Outcome {
-        let limit = self.profile.connect_timeout.as_millis();
-        Outcome::new(Status::ConnFail, format!("the AI was not ready within {limit} ms"))
-    }
-
     /// Moves everything that can move now.
-    fn drive(&mut self, transport: &mut Transport, now: Instant) -> Result<(), Outcome> {
+    fn drive(&mut self, now: Instant) -> Result<(), Outcome> {
         if self.end.is_gone() {
             return Err(Outcome::new(Status::Hangup, "the caller hung up"));
         }
@@ -235,16 +225,16 @@ impl Call {
             self.handle_event(event, now);
         }
         self.settle_flush();
-        self.act(transport, now)?;
-        if let Some(uplink) = transport.uplink() {
-            record(&mut self.end.shared().info.stats.latencies().uplink, uplink);
-        }
-        if self.ready {
+        self.act(now)?;
+        if let Some(connection) = &mut self.connection {
+            if let Some(uplink) = connection.transport.uplink() {
+                record(&mut self.end.shared().info.stats.latencies().uplink, uplink);
+            }
             if let Some(heard_at) = self.end.heard_at() {
-                transport.track(heard_at.into());
+                connection.transport.track(heard_at.into());
             }
             self.give_caller_audio(now);
-            self.act(transport, now)?;
+            self.act(now)?;
         } else {
             self.end.keep_caller_audio();
         }
@@ -253,26 +243,34 @@ impl Call {
             self.end.ring();
         }
         while let Some((name, heard)) = self.line.settled_mark() {
-            self.dialect.handle_mark(&name, heard);
-            self.act(transport, now)?;
+            if let Some(connection) = &mut self.connection {
+                connection.dialect.handle_mark(&name, heard);
+            }
+            self.act(now)?;
         }
         self.timing.mark(now, self.line.next_mark_ms());
-        let stats = &self.end.shared().info.stats;
-        let dropped = self.caller.from().ms_in_bytes(self.end.caller.dropped());
-        stats.dropped_ms.store(dropped + transport.audio_dropped_ms(), Ordering::Relaxed);
-        stats.turns.store(self.line.turns(), Ordering::Relaxed);
+        self.count();
         if self.line.drained() && !self.timing.agent_audible() {
             return self.ending.take().map_or(Ok(()), Err);
         }
         Ok(())
     }
 
+    /// Brings the figures up to date that are counted elsewhere.
+    fn count(&mut self) {
+        let stats = &self.end.shared().info.stats;
+        let unsent = self.connection.as_ref().map_or(0, |connection| connection.transport.audio_dropped_ms());
+        let dropped = self.caller.from().ms_in_bytes(self.end.caller.dropped()) + self.timing.unsent_before() + unsent;
+        stats.dropped_ms.store(dropped, Ordering::Relaxed);
+        stats.turns.store(self.line.turns(), Ordering::Relaxed);
+    }
+
     fn handle_event(&mut self, event: CallerEvent, now: Instant) {
         let stats = &self.end.shared().info.stats;
         match event {
-            CallerEvent::Digit(digit) if self.ready && self.dialect.takes_single_digits() => {
+            CallerEvent::Digit(digit) if self.takes_single_digits() => {
                 self.timing.word(now);
-                self.dialect.handle_digits(digit.encode_utf8(&mut [0; 4]));
+                self.give_digits(digit.encode_utf8(&mut [0; 4]));
             }
             CallerEvent::Digit(digit) if self.digits.len() < DIGITS_MAX => {
                 self.digits.push(digit);
@@ -305,7 +303,8 @@ impl Call {
             CallerEvent::Held(at) => self.timing.held(at.into()),
             CallerEvent::Resumed => {
                 stats.taken_back.fetch_add(1, Ordering::Relaxed);
-                info!("AI {}: not confirmed within {:?}: the agent goes on", self.id(), self.profile.local_vad.confirm);
+                let confirm = self.route.profile().local_vad.confirm;
+                info!("AI {}: not confirmed within {confirm:?}: the agent goes on", self.id());
             }
             CallerEvent::Interrupted => {
                 info!("AI {}: barge-in, heard on the line", self.id());
@@ -329,34 +328,51 @@ impl Call {
             self.to_dialect.clear();
             self.end.caller.take(chunk, &mut self.from_channel);
             self.caller.push(&self.from_channel, &mut self.to_dialect);
-            if !self.to_dialect.is_empty() {
-                self.dialect.handle_caller_audio(&self.to_dialect);
+            if let (Some(connection), false) = (&mut self.connection, self.to_dialect.is_empty()) {
+                connection.dialect.handle_caller_audio(&self.to_dialect);
             }
             self.given += self.to_dialect.len() as u64;
             self.timing.caller_stream(self.caller.to().ms_in_bytes(self.given), now);
         }
     }
 
+    fn takes_single_digits(&self) -> bool {
+        self.connection.as_ref().is_some_and(|connection| connection.dialect.takes_single_digits())
+    }
+
+    fn give_digits(&mut self, digits: &str) {
+        self.memory.caller_asks();
+        if let Some(connection) = &mut self.connection {
+            connection.dialect.handle_digits(digits);
+        }
+    }
+
     /// Acts on everything the dialect wants done.
-    fn act(&mut self, transport: &mut Transport, now: Instant) -> Result<(), Outcome> {
-        while let Some(output) = self.dialect.poll_output() {
+    fn act(&mut self, now: Instant) -> Result<(), Outcome> {
+        while let Some(connection) = &mut self.connection
+            && let Some(output) = connection.poll_output()
+        {
             match output {
-                Output::Send(text) => transport.send(text),
+                Output::Send(text) => connection.transport.send(text),
                 Output::SendAudio { message, audio_bytes } => {
-                    transport.send_audio(message, self.caller.to().ms_in_bytes(audio_bytes as u64));
+                    connection.transport.send_audio(message, self.caller.to().ms_in_bytes(audio_bytes as u64));
                 }
-                Output::Ready => self.handle_ready(now),
+                Output::Ready => self.settle_formats(),
                 Output::AgentAudio { item, audio } => self.handle_agent_audio(&item, &audio, now),
-                Output::AgentAudioDone => self.line.end_turn(),
+                Output::AgentAudioDone => self.end_turn(),
                 Output::Mark { name } => self.handle_mark(name),
                 Output::Flush => self.handle_flush(now),
                 Output::CallerSpeechStarted => self.handle_speech_started(now),
-                Output::CallerSpeechStopped { at_ms } => self.timing.speech_stopped(now, at_ms),
+                Output::CallerSpeechStopped { at_ms } => {
+                    self.memory.caller_done();
+                    self.timing.speech_stopped(now, at_ms);
+                }
                 Output::Transcript { speaker, text, complete } => self.handle_transcript(speaker, &text, complete, now),
                 Output::ToolCall { call_id, name, arguments } => {
                     self.handle_tool_call(&call_id, &name, &arguments, now)
                 }
-                Output::Resumable { .. } | Output::Expiring { .. } => {}
+                Output::Resumable { handle } => self.memory.resumable(handle),
+                Output::Expiring { within } => self.roll_over.expiring(now, within),
                 Output::Fault(fault) => self.handle_fault(&fault)?,
                 Output::Unrecognised(what) => self.handle_unrecognised(&what),
             }
@@ -364,24 +380,9 @@ impl Call {
         Ok(())
     }
 
-    fn handle_ready(&mut self, now: Instant) {
-        self.ready = true;
-        self.settle_formats();
-        let took = self.timing.ready(now);
-        self.end.shared().info.stats.connect.set(took);
-        info!(
-            "AI {}: connected to {} in {}, {} on the line, {} to the AI",
-            self.id(),
-            self.profile.name,
-            millis(took),
-            self.caller.from(),
-            self.caller.to()
-        );
-        self.end.command(Command::Connected);
-    }
-
     fn handle_transcript(&mut self, speaker: Speaker, text: &str, complete: bool, now: Instant) {
         self.timing.word(now);
+        self.memory.said(speaker, text, complete);
         if complete {
             let who = match speaker {
                 Speaker::Caller => "caller",
@@ -392,26 +393,29 @@ impl Call {
     }
 
     fn handle_tool_call(&mut self, call_id: &str, name: &str, arguments: &str, now: Instant) {
-        match tools::decide(&self.profile, name, arguments) {
+        let (result, go_on) = match tools::decide(self.route.profile(), name, arguments) {
             Ok(outcome) => {
                 info!("AI {}: {}", self.id(), outcome.reason);
-                self.dialect.handle_tool_result(call_id, r#"{"ok":true}"#, false);
                 self.timing.ending(now);
                 self.ending = Some(outcome);
+                (r#"{"ok":true}"#.to_owned(), false)
             }
             Err(problem) => {
                 if self.may_complain() {
                     warn!("AI {}: the agent's call of tool '{}' was refused: {problem}", self.id(), one_line(name));
                 }
-                let result = serde_json::json!({"ok": false, "error": problem}).to_string();
-                self.dialect.handle_tool_result(call_id, &result, true);
+                (serde_json::json!({"ok": false, "error": problem}).to_string(), true)
             }
+        };
+        self.memory.tool_ran(name, arguments, &result);
+        if let Some(connection) = &mut self.connection {
+            connection.dialect.handle_tool_result(call_id, &result, go_on);
         }
     }
 
     fn handle_fault(&mut self, fault: &Fault) -> Result<(), Outcome> {
         if fault.kind != FaultKind::Transient {
-            return Err(fatal(fault, self.ready));
+            return Err(fatal(fault, true));
         }
         if self.may_complain() {
             warn!("AI {}: the AI server reports: {}", self.id(), one_line(&fault.message));

@@ -19,6 +19,7 @@ pub mod link;
 mod moderation;
 pub mod options;
 mod outcome;
+mod route;
 mod runtime;
 pub mod settings;
 mod stats;

@@ -272,14 +272,6 @@ impl TaskEnd {
         self.shared.closed.load(Ordering::Acquire)
     }
 
-    /// Waits until the channel end is gone, for work that must not outlive the call. Keeps what the caller says meanwhile.
-    pub(crate) async fn gone(&mut self) {
-        while !self.is_gone() {
-            self.keep_caller_audio();
-            self.woken().await;
-        }
-    }
-
     /// Keeps the newest of what the caller says while the AI cannot take it.
     pub(crate) fn keep_caller_audio(&mut self) {
         self.caller.keep_newest(self.caller_keep);

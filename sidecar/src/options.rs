@@ -75,6 +75,12 @@ pub enum OptionsError {
 const KNOWN: &str = "b d e g H i l m n p t u v x";
 
 impl CallOptions {
+    /// What of these options counts for a profile that stands in for the one they were written for: not its address,
+    /// nor headers, which may hold its key, nor what is named in its provider's words.
+    pub(crate) fn for_fallback(&self) -> Self {
+        Self { url: None, model: None, voice: None, headers: Vec::new(), ..self.clone() }
+    }
+
     /// Reads the application's whole argument text.
     ///
     /// # Errors

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use ai_dialect::{Dialect, Session};
+use ai_dialect::Dialect;
 use ai_media::barge_in;
 use ai_media::transcode::Transcoder;
 use ai_media::{Encoding, Format};
@@ -16,7 +16,8 @@ use crate::call::Call;
 use crate::link::{ChannelEnd, Doorbell, Shared, link};
 use crate::moderation;
 use crate::options::CallOptions;
-use crate::settings::{BargeInMode, Profile};
+use crate::route::{Legacy, Route};
+use crate::settings::{Profile, Settings};
 use crate::stats::{CallStats, SessionInfo};
 
 /// A phone's rate up to which its channel is read at just that rate.
@@ -51,29 +52,29 @@ pub struct LimitReached {
 
 /// A call that is about to begin.
 pub struct CallPlan {
-    profile: Arc<Profile>,
+    route: Route,
     dialect: Box<dyn Dialect>,
     phone: Format,
-    barge_in: BargeInMode,
 }
 
 impl CallPlan {
-    /// Plans a call of `profile` with `options` for a phone that speaks `phone`.
-    pub fn new(profile: &Arc<Profile>, options: &CallOptions, phone: Format) -> Option<Self> {
-        let mut profile = profile.clone();
+    /// Plans a call of `profile`, with those of `settings` that stand in for it, and `options` for a phone that speaks
+    /// `phone`.
+    pub fn new(settings: &Settings, profile: &Arc<Profile>, options: &CallOptions, phone: Format) -> Option<Self> {
+        let mut profiles = settings.with_fallbacks(profile);
         if let Some(idle_timeout) = options.idle_timeout {
-            Arc::make_mut(&mut profile).idle_timeout = idle_timeout;
+            Arc::make_mut(&mut profiles[0]).idle_timeout = idle_timeout;
         }
-        let session = Session { call_id: call_id(), ..profile.session(options) };
-        let dialect = ai_dialect::provider(&profile.dialect)?.create(session, phone);
-        let barge_in = options.barge_in.unwrap_or(profile.barge_in);
-        Some(Self { profile, dialect, phone, barge_in })
+        let route = Route::new(profiles, options.clone(), phone, call_id())?;
+        let dialect = route.dialect(Legacy::default());
+        Some(Self { route, dialect, phone })
     }
 
     /// What the channel thread needs to know about interruptions.
     pub fn barge_in(&self) -> barge_in::Settings {
-        let local = self.barge_in.on_the_line().then_some(self.profile.local_vad);
-        barge_in::Settings { local, echo_guard: self.profile.echo_guard }
+        let profile = self.route.profile();
+        let local = self.route.barge_in().on_the_line().then_some(profile.local_vad);
+        barge_in::Settings { local, echo_guard: profile.echo_guard }
     }
 
     /// The format the channel should read and write: the AI's own law where it speaks G.711, so that bytes pass
@@ -125,15 +126,16 @@ impl Sidecar {
     pub fn begin(&self, seat: Seat, plan: CallPlan, channel: String, format: Format, doorbell: Doorbell) -> ChannelEnd {
         let info = SessionInfo {
             id: self.sessions.next_id(),
-            profile: plan.profile.name.clone(),
+            profile: plan.route.profile().name.clone(),
             channel,
             started: Instant::now(),
             stats: CallStats::default(),
         };
-        let (preroll, backlog) = (plan.profile.playout_target, plan.profile.playout_backlog);
+        let profile = plan.route.profile();
+        let (preroll, backlog) = (profile.playout_target, profile.playout_backlog);
         let (mut channel_end, task_end, feed) = link(info, doorbell, format, preroll, backlog);
         let shared = task_end.shared().clone();
-        let call = Call::new(task_end, plan.profile, plan.dialect, format, feed, plan.barge_in);
+        let call = Call::new(task_end, plan.route, plan.dialect, format, feed);
         let task = self.handle.spawn(async move {
             let listing = seat.list(shared);
             call.run(move || drop(listing)).await;

@@ -92,12 +92,46 @@ impl Settings {
             }
         }
         settings.check_default(sections, &mut errors);
+        settings.check_fallbacks(sections, &mut errors);
         if errors.is_empty() { Ok(settings) } else { Err(errors) }
     }
 
     /// The profile called `name`, or the default one.
     pub fn profile(&self, name: Option<&str>) -> Option<&Arc<Profile>> {
         self.profiles.get(name.unwrap_or(&self.general.default_profile))
+    }
+
+    /// `profile`, and after it those that stand in for it, in their order.
+    pub fn with_fallbacks(&self, profile: &Arc<Profile>) -> Vec<Arc<Profile>> {
+        let mut route = vec![profile.clone()];
+        while let Some(next) = route.last().and_then(|last| self.profiles.get(&last.fallback))
+            && !route.iter().any(|known| known.name == next.name)
+        {
+            route.push(next.clone());
+        }
+        route
+    }
+
+    /// Every fallback is a profile, and none comes back to where it began.
+    fn check_fallbacks(&self, sections: &[RawSection], errors: &mut Vec<SettingsError>) {
+        for section in sections {
+            let Some(entry) = section.entries.iter().rfind(|entry| entry.key == "fallback") else { continue };
+            let Some(profile) = self.profiles.get(&section.name).filter(|profile| !profile.fallback.is_empty()) else {
+                continue;
+            };
+            let route = self.with_fallbacks(profile);
+            let last = &route[route.len() - 1].fallback;
+            let problem = if !sections.iter().any(|section| section.name == profile.fallback) {
+                let others: Vec<_> = self.profiles.keys().filter(|name| **name != section.name).cloned().collect();
+                format!("fallback: there is no profile '{}'; there are {}", profile.fallback, others.join(", "))
+            } else if *last == profile.name {
+                let names: Vec<_> = route.iter().map(|profile| profile.name.as_str()).collect();
+                format!("fallback: it comes back to this profile ({}, {last})", names.join(", "))
+            } else {
+                continue;
+            };
+            errors.push(keys::error(entry, &section.name, problem));
+        }
     }
 
     fn check_default(&self, sections: &[RawSection], errors: &mut Vec<SettingsError>) {

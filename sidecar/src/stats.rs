@@ -109,6 +109,12 @@ pub struct CallStats {
     pub taken_back: AtomicU32,
     /// Times the agent's audio ran dry in mid-turn.
     pub underruns: AtomicU64,
+    /// Times a lost session was made up for by another.
+    pub reconnects: AtomicU32,
+    /// From the last loss of a session until the next was ready.
+    pub reconnect: Figure,
+    /// Times a session was followed by another before it would end.
+    pub roll_overs: AtomicU32,
     /// Caller audio that never reached the AI. [ms]
     pub dropped_ms: AtomicU64,
     latencies: Mutex<Latencies>,

@@ -3,23 +3,31 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use ai_dialect::Noticed;
+use ai_dialect::{Heard, Noticed};
 use tokio::time::Instant;
 use tracing::{info, warn};
 
 use super::Call;
+use super::opening::Connection;
 use crate::runtime::transcoder;
 
 impl Call {
     /// Converts between the formats the dialect has agreed on with the provider.
     pub(super) fn settle_formats(&mut self) {
-        let (channel, caller, agent) = (self.caller.from(), self.dialect.caller_format(), self.dialect.agent_format());
+        let Some(Connection { dialect, .. }) = &self.connection else { return };
+        let (channel, caller, agent) = (self.caller.from(), dialect.caller_format(), dialect.agent_format());
         if caller != self.caller.to() {
             self.caller = transcoder(channel, caller);
         }
         if agent != self.line.from() {
             self.line.convert_with(transcoder(agent, channel));
         }
+    }
+
+    /// The agent's turn is complete.
+    pub(super) fn end_turn(&mut self) {
+        self.line.end_turn();
+        self.memory.agent_done();
     }
 
     pub(super) fn handle_mark(&mut self, name: String) {
@@ -32,8 +40,9 @@ impl Call {
         if self.line.drained() {
             self.timing.turn_received(now);
         }
+        self.memory.agent_speaks();
         if !self.line.push(item, audio) {
-            let limit = self.profile.playout_max.as_secs();
+            let limit = self.route.profile().playout_max.as_secs();
             if self.may_complain() {
                 warn!(
                     "AI {}: more than {limit} s of agent audio queued; the rest of this answer is dropped",
@@ -41,7 +50,7 @@ impl Call {
                 );
             }
         }
-        if !self.dialect.tells_turn_end() {
+        if self.connection.as_ref().is_some_and(|connection| !connection.dialect.tells_turn_end()) {
             self.timing.agent_audio(now, self.line.waiting_ms());
         }
     }
@@ -56,12 +65,13 @@ impl Call {
     }
 
     pub(super) fn handle_speech_started(&mut self, now: Instant) {
-        let interrupts = self.server_interrupts && (self.timing.agent_audible() || !self.line.drained());
+        let server_interrupts = self.route.barge_in().by_server();
+        let interrupts = server_interrupts && (self.timing.agent_audible() || !self.line.drained());
         self.timing.speech_started(now, interrupts);
         if interrupts {
             info!("AI {}: barge-in, heard by the server", self.id());
         }
-        if self.server_interrupts {
+        if server_interrupts {
             self.interrupt(interrupts, Noticed::ByProvider);
         }
     }
@@ -79,7 +89,12 @@ impl Call {
     /// Tells the dialect what had been heard when the line fell silent, once that is certain.
     pub(super) fn settle_flush(&mut self) {
         let Some(heard) = self.line.heard() else { return };
-        self.dialect.handle_interrupted(&heard, self.noticed);
+        if let Some(connection) = &mut self.connection {
+            connection.dialect.handle_interrupted(&heard, self.noticed);
+        }
+        let [heard_ms, received_ms] =
+            [|item: &Heard| item.heard_ms, |item: &Heard| item.received_ms].map(|ms| heard.iter().map(ms).sum());
+        self.memory.interrupted(heard_ms, received_ms);
         if let Some(item) = heard.first() {
             let (heard, received) = (item.heard_ms, item.received_ms);
             info!("AI {}: interrupted after {heard} ms of {received} ms of the answer", self.id());

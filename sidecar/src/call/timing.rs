@@ -32,9 +32,11 @@ pub(super) struct Audible {
 /// Deadlines and moments of one call. Knows no clock: every method is told the time.
 pub(super) struct Timing {
     started: Instant,
-    ready_by: Instant,
     idle_after: Option<Duration>,
     ready_at: Option<Instant>,
+    was_ready: bool,
+    retry_at: Option<Instant>,
+    unsent_ms: u64,
     heard_agent: bool,
     agent_audible: bool,
     caller_speaking: bool,
@@ -55,9 +57,11 @@ impl Timing {
     pub(super) fn new(profile: &Profile, started: Instant) -> Self {
         Self {
             started,
-            ready_by: started + profile.connect_timeout,
             idle_after: Some(profile.idle_timeout).filter(|limit| !limit.is_zero()),
             ready_at: None,
+            was_ready: false,
+            retry_at: None,
+            unsent_ms: 0,
             heard_agent: false,
             agent_audible: false,
             caller_speaking: false,
@@ -74,24 +78,46 @@ impl Timing {
         }
     }
 
-    /// The earliest deadline, `other` included.
-    pub(super) fn next(&self, other: Instant) -> Instant {
-        let ready_by = Some(self.ready_by).filter(|_| self.ready_at.is_none());
+    /// The earliest deadline.
+    pub(super) fn next(&self) -> Option<Instant> {
         // Digits pressed before the AI is ready wait for that, however long ago their pause was over.
         let digits_at = self.digits_at.filter(|_| self.ready_at.is_some());
-        let all = [ready_by, self.idle_at(), digits_at, self.ending_at, self.turn_end_at, self.mark_at];
-        all.into_iter().flatten().fold(other, Instant::min)
+        let all = [self.idle_at(), digits_at, self.ending_at, self.turn_end_at, self.mark_at, self.retry_at];
+        all.into_iter().flatten().min()
     }
 
-    pub(super) fn ready_by(&self) -> Instant {
-        self.ready_by
-    }
-
-    /// The AI is ready; answers how long that took.
-    pub(super) fn ready(&mut self, now: Instant) -> Duration {
+    /// The AI is ready; answers how long that took, if it is so for the first time.
+    pub(super) fn ready(&mut self, now: Instant) -> Option<Duration> {
         self.ready_at = Some(now);
         self.last_word = now;
-        now - self.started
+        self.stream = (0, now);
+        let first = !std::mem::replace(&mut self.was_ready, true);
+        first.then(|| now - self.started)
+    }
+
+    /// There is no AI any more, or none yet. Another session is to be opened at `retry_at`, if that is not being done. What
+    /// the one before has not sent of the caller's audio is `unsent_ms`.
+    pub(super) fn away(&mut self, retry_at: Option<Instant>, unsent_ms: u64) {
+        self.ready_at = None;
+        self.caller_speaking = false;
+        self.turn_end_at = None;
+        self.retry_at = retry_at;
+        self.unsent_ms += unsent_ms;
+    }
+
+    /// True once when another session is to be opened.
+    pub(super) fn retry_due(&mut self, now: Instant) -> bool {
+        self.retry_at.take_if(|due| now >= *due).is_some()
+    }
+
+    /// Caller audio that sessions before this one have not sent. [ms]
+    pub(super) fn unsent_before(&self) -> u64 {
+        self.unsent_ms
+    }
+
+    /// True if nobody has said a word since `since`, and nobody is about to.
+    pub(super) fn quiet_since(&self, since: Instant) -> bool {
+        !self.agent_audible && !self.caller_speaking && self.last_word <= since
     }
 
     /// The AI has been given `total_ms` of the caller's stream by `now`, which is all there was.
@@ -306,16 +332,30 @@ mod tests {
     }
 
     #[test]
+    fn who_is_away_is_tried_again_once_and_nobody_is_idle_meanwhile() {
+        let (mut timing, start) = timing(2);
+        assert_eq!(timing.ready(start + ms(70)), Some(ms(70)));
+        timing.speech_started(start + ms(500), false);
+        assert!(!timing.quiet_since(start + ms(1000)));
+        timing.away(Some(start + ms(1100)), 40);
+        assert_eq!((timing.next(), timing.unsent_before()), (Some(start + ms(1100)), 40));
+        assert!(!timing.retry_due(start + ms(1099)) && timing.retry_due(start + ms(1100)));
+        assert!(!timing.retry_due(start + ms(9000)) && !timing.idle_due(start + ms(9000)));
+        assert!(timing.quiet_since(start + ms(500)) && !timing.quiet_since(start + ms(499)));
+        assert_eq!(timing.ready(start + ms(9000)), None, "not for the first time");
+        assert!(timing.idle_due(start + ms(11_000)));
+    }
+
+    #[test]
     fn a_mark_is_looked_at_when_it_can_be_reached_and_never_in_a_hurry() {
         let (mut timing, start) = timing(0);
-        let far = start + ms(60_000);
         timing.ready(start);
         timing.mark(start, Some(300));
-        assert_eq!(timing.next(far), start + ms(300));
+        assert_eq!(timing.next(), Some(start + ms(300)));
         timing.mark(start + ms(300), Some(2));
-        assert_eq!(timing.next(far), start + ms(310));
+        assert_eq!(timing.next(), Some(start + ms(310)));
         timing.mark(start, None);
-        assert_eq!(timing.next(far), far);
+        assert_eq!(timing.next(), None);
     }
 
     #[test]
@@ -323,11 +363,11 @@ mod tests {
         let (mut timing, start) = timing(0);
         let after = |after| start + ms(after);
         timing.digit(after(100));
-        assert_eq!(timing.next(after(60_000)), timing.ready_by());
+        assert_eq!(timing.next(), None);
         assert!(!timing.digits_due(after(3000)));
         timing.ready(after(3000));
-        assert!(timing.next(after(60_000)) <= after(3000));
+        assert!(timing.next().is_some_and(|next| next <= after(3000)));
         assert!(timing.digits_due(after(3000)));
-        assert_eq!(timing.next(after(60_000)), after(60_000));
+        assert_eq!(timing.next(), None);
     }
 }

@@ -39,6 +39,12 @@ pub struct Profile {
     pub playout_max: Duration,
     /// The AI must be ready within this.
     pub connect_timeout: Duration,
+    /// A connection that is lost in mid-call is tried again so often.
+    pub reconnect_attempts: u32,
+    /// A session that has lasted so long is followed by another before the provider ends it; zero: the provider's own limit.
+    pub session_max: Duration,
+    /// Profile to hold the conversation with when this one cannot; empty: none.
+    pub fallback: String,
     /// Longest conversation; zero: no limit.
     pub max_duration: Duration,
     /// End after that long without a word; zero: never.
@@ -150,6 +156,9 @@ pub(super) const KEYS: &[Key<Profile>] = &[
     }),
     ("playout_max_s", |profile, value| set(&mut profile.playout_max, seconds(value, 1, 3600))),
     ("connect_timeout_ms", |profile, value| set(&mut profile.connect_timeout, millis(value, 100, 60_000))),
+    ("reconnect_attempts", |profile, value| set(&mut profile.reconnect_attempts, number(value, 0, 100))),
+    ("session_max_s", |profile, value| set(&mut profile.session_max, seconds(value, 0, 86_400))),
+    ("fallback", |profile, value| text(&mut profile.fallback, value)),
     ("max_duration_s", |profile, value| set(&mut profile.max_duration, seconds(value, 0, 86_400))),
     ("idle_timeout_s", |profile, value| set(&mut profile.idle_timeout, seconds(value, 0, 86_400))),
     ("header", |profile, value| {
@@ -213,6 +222,9 @@ impl Profile {
             playout_backlog: Backlog::default(),
             playout_max: Duration::from_secs(120),
             connect_timeout: Duration::from_millis(5000),
+            reconnect_attempts: 3,
+            session_max: Duration::ZERO,
+            fallback: String::new(),
             max_duration: Duration::ZERO,
             idle_timeout: Duration::ZERO,
             variables: Vec::new(),
