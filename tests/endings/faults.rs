@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use practice_agent::{Frame, Pace, Script, Session, Speech, Step, faults};
 use rig::PhoneCall;
 
-use super::{assert_ended, passive, speech};
+use super::{LOSS_ENDS, assert_ended, passive, speech};
 use crate::common::{SOON, Stage, eventually, signal};
 
 /// Longer than any queue of audio on the way.
@@ -30,7 +30,7 @@ fn garbage_does_not_end_the_conversation() {
 
 #[test]
 fn a_message_of_any_allowed_size_is_taken_and_a_larger_one_ends_the_call() {
-    let stage = Stage::new(passive(), "", "");
+    let stage = Stage::new(passive(), LOSS_ENDS, "");
     let (call, session) = stage.talk("100");
     session.perform(faults::huge_message(14 << 20));
     assert_conversing(&call, &session);
@@ -98,7 +98,7 @@ fn a_flood_of_pings_is_answered_and_does_not_disturb() {
 
 #[test]
 fn a_server_that_falls_silent_is_given_up_after_a_while() {
-    let stage = Stage::new(passive(), "", "");
+    let stage = Stage::new(passive(), LOSS_ENDS, "");
     let (call, session) = stage.talk("100");
     session.perform(Step::Stall);
     let stalled = Instant::now();

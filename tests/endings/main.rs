@@ -14,6 +14,9 @@ use common::{Result, SOON, Stage, eventually};
 use practice_agent::{Builder, Pace, Script, Server, Speech};
 use rig::PhoneCall;
 
+/// For a profile: a lost session is the end, at once.
+const LOSS_ENDS: &str = "reconnect_attempts = 0";
+
 /// Something said for `ms`, no sample of it silent, sent faster than anybody listens.
 fn speech(ms: usize) -> Speech {
     Speech::wire("Something", common::signal::codes(7, ms * 8)).at(Pace::Burst)

@@ -4,12 +4,12 @@ use std::time::{Duration, Instant};
 
 use practice_agent::{Api, Script, Step, faults};
 
-use super::{assert_ended, assert_no_more_descriptors, passive, speech};
+use super::{LOSS_ENDS, assert_ended, assert_no_more_descriptors, passive, speech};
 use crate::common::{SOON, Stage, extension};
 
 #[test]
 fn the_close_code_says_how_it_ended() {
-    let stage = Stage::new(passive(), "", &extension("_20X", ""));
+    let stage = Stage::new(passive(), LOSS_ENDS, &extension("_20X", ""));
     let codes = [
         ("201", 1000, "done", "COMPLETE"),
         ("202", 1001, "going away", "LOST"),
@@ -32,7 +32,7 @@ fn the_close_code_says_how_it_ended() {
 
 #[test]
 fn a_connection_reset_in_the_middle_of_an_answer_is_lost() {
-    let stage = Stage::new(passive(), "", "");
+    let stage = Stage::new(passive(), LOSS_ENDS, "");
     let (call, session) = stage.talk("100");
     session.perform(Script::new().start_saying(speech(10_000)).sleep(Duration::from_millis(300)).then(Step::Reset));
     assert_ended(&stage, "100", &call, "LOST", "the connection to the AI server was lost");
@@ -40,7 +40,7 @@ fn a_connection_reset_in_the_middle_of_an_answer_is_lost() {
 
 #[test]
 fn a_server_that_goes_away_without_a_word_is_lost() {
-    let Stage { rig, agent } = Stage::new(passive(), "", "");
+    let Stage { rig, agent } = Stage::new(passive(), LOSS_ENDS, "");
     let stage = Stage { rig, agent: passive().start().expect("a second agent") };
     let call = stage.call("100");
     let session = agent.next_session(SOON).expect("the module connects");
@@ -51,7 +51,7 @@ fn a_server_that_goes_away_without_a_word_is_lost() {
 
 #[test]
 fn an_expired_session_is_lost_and_a_key_refused_late_is_an_authentication_failure() {
-    let stage = Stage::new(passive(), "", &extension("_20X", ""));
+    let stage = Stage::new(passive(), LOSS_ENDS, &extension("_20X", ""));
     let (call, session) = stage.talk("201");
     session.perform(faults::session_expired());
     assert_ended(&stage, "201", &call, "LOST", "the session reached the server's time limit");

@@ -169,7 +169,7 @@ fn clone_within(words: &str, text: &mut String) {
 
 /// Where `text` may be cut to have no more than `most` bytes.
 fn end_within(text: &str, most: usize) -> usize {
-    text.floor_char_boundary(most)
+    (0..=most.min(text.len())).rev().find(|&at| text.is_char_boundary(at)).unwrap_or(0)
 }
 
 fn bytes(turn: &Turn) -> usize {

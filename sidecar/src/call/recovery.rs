@@ -59,7 +59,8 @@ impl Recovery {
     ) -> Step {
         let was_up = self.up_since.take();
         match outcome.status {
-            Status::Lost | Status::ConnFail | Status::AuthFail => {}
+            Status::AuthFail if fallback => return self.fall_back(),
+            Status::Lost | Status::ConnFail => {}
             _ => return Step::GiveUp(outcome),
         }
         if was_up.is_some_and(|since| now - since >= STABLE) {
@@ -71,7 +72,7 @@ impl Recovery {
         let Some((_, first)) = &self.lost else {
             return if fallback { self.fall_back() } else { Step::GiveUp(outcome) };
         };
-        if outcome.status != Status::AuthFail && self.attempts < attempts_max {
+        if self.attempts < attempts_max {
             let pause = pause(self.attempts, chance);
             self.attempts += 1;
             return Step::Again(pause);
@@ -232,7 +233,7 @@ mod tests {
         recovery.up(now);
         recovery.step(lost(), now, 3, false, 0.0);
         let refused = || Outcome::new(Status::AuthFail, "who are you?");
-        assert!(matches!(recovery.step(refused(), now, 3, false, 0.0), Step::GiveUp(_)));
+        assert_eq!(recovery.step(refused(), now, 3, false, 0.0), Step::GiveUp(refused()));
         assert_eq!(recovery.step(refused(), now, 3, true, 0.0), Step::FallBack);
     }
 
