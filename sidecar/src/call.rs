@@ -93,7 +93,7 @@ impl Call {
 
     /// Holds the conversation and tells the channel thread how it ended. `over` is called as soon as it is.
     pub(crate) async fn run(mut self, over: impl FnOnce()) {
-        let connecting = timeout_at(self.timing.ready_by(), connect(&mut *self.dialect, self.profile.tls.clone()));
+        let connecting = timeout_at(self.timing.ready_by(), connect(&mut *self.dialect, &self.profile.connector));
         let connected = tokio::select! {
             biased;
             () = self.end.gone() => return over(),

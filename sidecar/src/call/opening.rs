@@ -1,15 +1,15 @@
 //! The beginning of a connection.
 
 use ai_dialect::{Dialect, Fault, FaultKind, Output};
-use native_tls::TlsConnector;
 
+use crate::connector::Connector;
 use crate::transport::Transport;
 use crate::{Outcome, Status, http};
 
 /// Opens the WebSocket, after what the provider wants before.
-pub(super) async fn connect(dialect: &mut dyn Dialect, tls: Option<TlsConnector>) -> Result<Transport, Outcome> {
+pub(super) async fn connect(dialect: &mut dyn Dialect, connector: &Connector) -> Result<Transport, Outcome> {
     if let Some(request) = dialect.request_first() {
-        let (status, body) = http::fetch(&request, tls.clone()).await?;
+        let (status, body) = http::fetch(&request, connector).await?;
         dialect.handle_response(status, &body);
         while let Some(output) = dialect.poll_output() {
             if let Output::Fault(fault) = output {
@@ -17,7 +17,7 @@ pub(super) async fn connect(dialect: &mut dyn Dialect, tls: Option<TlsConnector>
             }
         }
     }
-    Transport::connect(&dialect.handshake(), tls).await
+    Transport::connect(&dialect.handshake(), connector).await
 }
 
 /// How a call ends by `fault`, which is none that it could survive.
