@@ -5,12 +5,10 @@ use http_body_util::{BodyExt, Empty, Limited};
 use hyper::body::Bytes;
 use hyper::header::{HOST, USER_AGENT};
 use hyper::{Request, Uri, client};
-use hyper_util::rt::TokioIo;
-use native_tls::TlsConnector;
-use tokio::io::{AsyncRead, AsyncWrite};
 
 use crate::Outcome;
-use crate::transport::{describe, dial, unreachable_host};
+use crate::connector::{Connection, Connector};
+use crate::transport::{describe, unreachable_host};
 
 /// Largest answer that is taken. [bytes]
 const BODY_MAX: usize = 64 << 10;
@@ -19,27 +17,13 @@ const BODY_MAX: usize = 64 << 10;
 ///
 /// # Errors
 /// An [`Outcome`] for the dialplan, without anything of the request that may be secret.
-pub(crate) async fn fetch(request: &HttpRequest, tls: Option<TlsConnector>) -> Result<(u16, Bytes), Outcome> {
+pub(crate) async fn fetch(request: &HttpRequest, connector: &Connector) -> Result<(u16, Bytes), Outcome> {
     let uri: Uri = request.url.parse().map_err(|_| unreachable_host("the HTTP address is not valid"))?;
-    let host = uri.host().unwrap_or_default().trim_matches(['[', ']']).to_owned();
-    let secure = uri.scheme_str() == Some("https");
-    let tcp = dial(&host, uri.port_u16().unwrap_or(if secure { 443 } else { 80 })).await?;
-    match tls.filter(|_| secure) {
-        None if secure => Err(unreachable_host("there is no TLS")),
-        None => exchange(request, &uri, tcp).await,
-        Some(tls) => {
-            let tls = tokio_native_tls::TlsConnector::from(tls);
-            let stream = tls.connect(&host, tcp).await.map_err(|error| unreachable_host(&describe(&error)))?;
-            exchange(request, &uri, stream).await
-        }
-    }
+    let stream = connector.connect(&uri).await?;
+    exchange(request, &uri, stream).await
 }
 
-async fn exchange(
-    request: &HttpRequest,
-    uri: &Uri,
-    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
-) -> Result<(u16, Bytes), Outcome> {
+async fn exchange(request: &HttpRequest, uri: &Uri, stream: Connection) -> Result<(u16, Bytes), Outcome> {
     let failed = |error: &(dyn std::error::Error + 'static)| unreachable_host(&describe(error));
     let mut outgoing = Request::builder()
         .uri(uri.path_and_query().map_or("/", |path| path.as_str()))
@@ -51,9 +35,8 @@ async fn exchange(
     let outgoing = outgoing
         .body(Empty::<Bytes>::new())
         .map_err(|_| unreachable_host("a header has characters no header may have"))?;
-    let (mut sender, connection) =
-        client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(|error| failed(&error))?;
-    let answering = async {
+    let (mut sender, connection) = client::conn::http1::handshake(stream).await.map_err(|error| failed(&error))?;
+    let answering = async move {
         let answer = sender.send_request(outgoing).await.map_err(|error| failed(&error))?;
         let status = answer.status().as_u16();
         let body = Limited::new(answer.into_body(), BODY_MAX).collect().await;
@@ -63,7 +46,13 @@ async fn exchange(
     tokio::pin!(connection, answering);
     tokio::select! {
         biased;
-        answer = &mut answering => answer,
+        answer = &mut answering => {
+            // Without another request to come the connection ends itself, in form: its TLS session can be resumed.
+            if answer.is_ok() {
+                let _ = connection.await;
+            }
+            answer
+        }
         // The connection ends when the request was answered, too: what came is then waiting.
         ended = &mut connection => match ended {
             Ok(()) => answering.await,
@@ -101,7 +90,7 @@ mod tests {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
         let request = HttpRequest { url, headers: vec![("xi-api-key".into(), Secret::new("hunter2"))] };
         let answer = runtime.block_on(async {
-            tokio::time::timeout(Duration::from_secs(5), fetch(&request, None)).await.expect("in time")
+            tokio::time::timeout(Duration::from_secs(5), fetch(&request, &Connector::default())).await.expect("in time")
         });
         (answer, server.join().expect("served"))
     }

@@ -14,6 +14,7 @@
 
 mod agent_line;
 mod call;
+mod connector;
 mod http;
 pub mod link;
 mod moderation;

@@ -8,26 +8,23 @@ use std::time::Duration;
 
 use ai_dialect::{Handshake, Payload, Secret};
 use futures_util::{Sink, Stream};
-use native_tls::TlsConnector;
-use socket2::SockRef;
-use tokio::net::TcpStream;
+use hyper_util::rt::TokioIo;
+use tokio::io::AsyncWrite;
 use tokio::time::Instant;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::tungstenite::http::{HeaderName, HeaderValue, StatusCode};
 use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use tokio_tungstenite::tungstenite::{self, Message};
-use tokio_tungstenite::{Connector, MaybeTlsStream, WebSocketStream};
+use tokio_tungstenite::{WebSocketStream, client_async_with_config};
 
+use crate::connector::{Connection, Connector};
 use crate::{Outcome, Status};
 
 /// Largest message taken from a provider: four minutes of 24 kHz audio in one piece, in base64, fit.
 const MESSAGE_MAX: usize = 16 << 20;
 /// Caller audio that may wait for the socket. [ms]
 const AUDIO_QUEUE_MS: u64 = 2000;
-/// The kernel takes no more than this before it has sent what it has. Left to itself it queues megabytes, minutes of
-/// speech, and a server behind a slow line would hear the caller ever later. [bytes]
-const UNSENT_MAX: u32 = 16 << 10;
 /// Messages of any kind that may wait for the socket; a peer that takes none of so many is dead.
 const QUEUE_MAX: usize = 1024;
 /// Time between two pings.
@@ -39,7 +36,7 @@ const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// An open WebSocket.
 pub(crate) struct Transport {
-    socket: WebSocketStream<MaybeTlsStream<TcpStream>>,
+    socket: WebSocketStream<TokioIo<Connection>>,
     queue: VecDeque<Outgoing>,
     audio_queued_ms: u64,
     audio_dropped_ms: u64,
@@ -64,7 +61,7 @@ impl Transport {
     ///
     /// # Errors
     /// An [`Outcome`] for the dialplan.
-    pub(crate) async fn connect(handshake: &Handshake, tls: Option<TlsConnector>) -> Result<Self, Outcome> {
+    pub(crate) async fn connect(handshake: &Handshake, connector: &Connector) -> Result<Self, Outcome> {
         let mut request =
             handshake.url.as_str().into_client_request().map_err(|error| unreachable_host(&describe(&error)))?;
         for (name, value) in &handshake.headers {
@@ -73,19 +70,14 @@ impl Transport {
                 .ok_or_else(|| unreachable_host(&format!("header '{name}' has characters no header may have")))?;
             request.headers_mut().append(header, value);
         }
-        let uri = request.uri();
-        let host = uri.host().unwrap_or_default().trim_matches(['[', ']']).to_owned();
-        let port = uri.port_u16().unwrap_or(if uri.scheme_str() == Some("wss") { 443 } else { 80 });
-        let stream = dial(&host, port).await?;
+        let stream = TokioIo::new(connector.connect(request.uri()).await?);
         let config = WebSocketConfig::default()
             .read_buffer_size(16 << 10)
             .write_buffer_size(0)
             .max_message_size(Some(MESSAGE_MAX))
             .max_frame_size(Some(MESSAGE_MAX));
-        let connector = tls.map(Connector::NativeTls);
-        let (socket, _) = tokio_tungstenite::client_async_tls_with_config(request, stream, Some(config), connector)
-            .await
-            .map_err(|error| refusal(&error))?;
+        let (socket, _) =
+            client_async_with_config(request, stream, Some(config)).await.map_err(|error| refusal(&error))?;
         let now = Instant::now();
         Ok(Self {
             socket,
@@ -221,22 +213,10 @@ impl Transport {
             }
         })
         .await;
+        // TLS takes back a session that is not ended in form, and the next call could not resume it.
+        let end = poll_fn(|context| Pin::new(self.socket.get_mut()).poll_shutdown(context));
+        let _ = tokio::time::timeout(CLOSE_TIMEOUT, end).await;
     }
-}
-
-/// A TCP connection to `host`, fit for speech.
-///
-/// # Errors
-/// An [`Outcome`] for the dialplan.
-pub(crate) async fn dial(host: &str, port: u16) -> Result<TcpStream, Outcome> {
-    let stream = TcpStream::connect((host, port))
-        .await
-        .map_err(|error| unreachable_host(&format!("cannot reach {host}:{port}: {error}")))?;
-    stream
-        .set_nodelay(true)
-        .and_then(|()| SockRef::from(&stream).set_tcp_notsent_lowat(UNSENT_MAX))
-        .map_err(|error| unreachable_host(&format!("cannot set up the connection: {error}")))?;
-    Ok(stream)
 }
 
 /// The provider cannot be reached, for this reason.

@@ -6,15 +6,20 @@ use std::collections::VecDeque;
 use std::io;
 use std::net::SocketAddr;
 use std::ops::Range;
+use std::pin::Pin;
 use std::sync::{Arc, Barrier, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use openssl::error::ErrorStack;
+use openssl::pkey::PKey;
+use openssl::ssl::{self, Ssl, SslAcceptor, SslAcceptorBuilder, SslMethod, SslVersion};
+use openssl::x509::X509;
 use tokio::io::AsyncReadExt;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::runtime::Runtime;
 use tokio::sync::mpsc;
-use tokio_native_tls::TlsAcceptor;
+use tokio_openssl::SslStream;
 use tokio_tungstenite::accept_hdr_async_with_config;
 use tokio_tungstenite::tungstenite::handshake::server::{ErrorResponse, Request as HttpRequest, Response};
 use tokio_tungstenite::tungstenite::http::{HeaderValue, StatusCode};
@@ -54,12 +59,14 @@ pub struct Attempt {
     pub at: Instant,
     /// The handshake, once it was read (also one that was refused).
     pub request: Option<Request>,
+    /// True if the client resumed a TLS session of an earlier connection.
+    pub resumed: bool,
 }
 
 /// Builds a [`Server`].
 pub struct Builder {
     bind: String,
-    identity: Option<native_tls::Identity>,
+    tls: Option<SslAcceptorBuilder>,
     receive_buffer: Option<u32>,
     workers: usize,
     config: Config,
@@ -82,7 +89,7 @@ impl Server {
     pub fn builder() -> Builder {
         Builder {
             bind: "127.0.0.1:0".to_owned(),
-            identity: None,
+            tls: None,
             receive_buffer: None,
             workers: 1,
             config: Config {
@@ -184,8 +191,27 @@ impl Builder {
     ///
     /// # Errors
     /// When they cannot be read or do not belong together.
-    pub fn tls(mut self, chain_pem: &[u8], key_pem: &[u8]) -> Result<Self, native_tls::Error> {
-        self.identity = Some(native_tls::Identity::from_pkcs8(chain_pem, key_pem)?);
+    pub fn tls(mut self, chain_pem: &[u8], key_pem: &[u8]) -> Result<Self, ErrorStack> {
+        let mut acceptor = SslAcceptor::mozilla_intermediate_v5(SslMethod::tls_server())?;
+        let mut chain = X509::stack_from_pem(chain_pem)?.into_iter();
+        if let Some(certificate) = chain.next() {
+            acceptor.set_certificate(&certificate)?;
+        }
+        chain.try_for_each(|certificate| acceptor.add_extra_chain_cert(certificate))?;
+        acceptor.set_private_key(&*PKey::private_key_from_pem(key_pem)?)?;
+        acceptor.check_private_key()?;
+        self.tls = Some(acceptor);
+        Ok(self)
+    }
+
+    /// Speaks no later version of TLS than this. To be called after [`Builder::tls`]. Default: 1.3.
+    ///
+    /// # Errors
+    /// When OpenSSL does not speak it.
+    pub fn tls_version(mut self, latest: SslVersion) -> Result<Self, ErrorStack> {
+        if let Some(tls) = &mut self.tls {
+            tls.set_max_proto_version(Some(latest))?;
+        }
         Ok(self)
     }
 
@@ -275,10 +301,9 @@ impl Builder {
             listen(&self.bind, self.receive_buffer)?
         };
         let address = listener.local_addr()?;
-        let acceptor = self.identity.map(native_tls::TlsAcceptor::new).transpose().map_err(io::Error::other)?;
         let hall = Arc::new(Hall {
             config: self.config,
-            tls: acceptor.map(TlsAcceptor::from),
+            tls: self.tls.map(SslAcceptorBuilder::build),
             lobby: Mutex::new(Lobby { door: self.door, ..Lobby::default() }),
             arrived: Condvar::new(),
         });
@@ -296,7 +321,7 @@ impl std::fmt::Debug for Builder {
 /// What the connections of a server share.
 struct Hall {
     config: Config,
-    tls: Option<TlsAcceptor>,
+    tls: Option<SslAcceptor>,
     lobby: Mutex<Lobby>,
     arrived: Condvar,
 }
@@ -332,8 +357,11 @@ impl Hall {
         }
         let line = match &self.tls {
             None => Line::plain(tcp),
-            Some(tls) => match tls.accept(tcp).await {
-                Ok(stream) => Line::tls(stream),
+            Some(tls) => match secure(tls, tcp).await {
+                Ok(stream) => {
+                    self.note(attempt, |attempt| attempt.resumed = stream.ssl().session_reused());
+                    Line::tls(stream)
+                }
                 Err(error) => return self.say(&format!("TLS handshake failed: {error}")),
             },
         };
@@ -341,7 +369,7 @@ impl Hall {
         #[expect(clippy::result_large_err, reason = "the WebSocket library's type")]
         let shake = |asked: &HttpRequest, response: Response| {
             request = read_request(asked);
-            self.note_request(attempt, &request);
+            self.note(attempt, |attempt| attempt.request = Some(request.clone()));
             self.answer(&door, &request, response)
         };
         match accept_hdr_async_with_config(line, shake, Some(web_socket_config())).await {
@@ -403,14 +431,14 @@ impl Hall {
         let mut lobby = self.lobby();
         let kept = self.config.keep > Keep::Nothing;
         if kept {
-            lobby.attempts.push(Attempt { at: Instant::now(), request: None });
+            lobby.attempts.push(Attempt { at: Instant::now(), request: None, resumed: false });
         }
         (lobby.door.clone(), kept.then(|| lobby.attempts.len() - 1))
     }
 
-    fn note_request(&self, attempt: Option<usize>, request: &Request) {
+    fn note(&self, attempt: Option<usize>, what: impl FnOnce(&mut Attempt)) {
         if let Some(attempt) = attempt {
-            self.lobby().attempts[attempt].request = Some(request.clone());
+            what(&mut self.lobby().attempts[attempt]);
         }
     }
 
@@ -443,6 +471,12 @@ fn listen(address: &str, receive_buffer: Option<u32>) -> io::Result<TcpListener>
     }
     socket.bind(address)?;
     socket.listen(1024)
+}
+
+async fn secure(tls: &SslAcceptor, tcp: TcpStream) -> Result<SslStream<TcpStream>, ssl::Error> {
+    let mut stream = SslStream::new(Ssl::new(tls.context())?, tcp)?;
+    Pin::new(&mut stream).accept().await?;
+    Ok(stream)
 }
 
 /// Swallows what comes until the client gives up.

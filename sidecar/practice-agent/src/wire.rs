@@ -14,7 +14,7 @@ use futures_util::{SinkExt, StreamExt};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::Sleep;
-use tokio_native_tls::TlsStream;
+use tokio_openssl::SslStream;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::{Error, Message};
 
@@ -34,7 +34,7 @@ pub(crate) struct Line {
 
 enum Stream {
     Plain(TcpStream),
-    Tls(Box<TlsStream<TcpStream>>),
+    Tls(Box<SslStream<TcpStream>>),
 }
 
 /// A limit on reading: a few bytes at a time.
@@ -105,14 +105,14 @@ impl Line {
         Self { stream: Stream::Plain(stream), ration: None }
     }
 
-    pub(crate) fn tls(stream: TlsStream<TcpStream>) -> Self {
+    pub(crate) fn tls(stream: SslStream<TcpStream>) -> Self {
         Self { stream: Stream::Tls(Box::new(stream)), ration: None }
     }
 
     fn tcp(&self) -> &TcpStream {
         match &self.stream {
             Stream::Plain(stream) => stream,
-            Stream::Tls(stream) => stream.get_ref().get_ref().get_ref(),
+            Stream::Tls(stream) => stream.get_ref(),
         }
     }
 }

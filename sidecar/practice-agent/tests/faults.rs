@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use ai_media::Format;
 use common::{Client, PCM24, SOON, agent_audio, tone};
+use openssl::ssl::{SslConnector, SslMethod};
 use practice_agent::{Door, Frame, Pace, Script, Server, Speech, Step, faults};
 use serde_json::json;
 use tokio_tungstenite::tungstenite::{Error, Message};
@@ -195,11 +196,11 @@ fn tls_is_spoken_with_the_certificate_given() {
     let server = builder.start().expect("loopback has a free port");
     assert!(server.url().starts_with("wss://127.0.0.1:"));
 
-    let root = native_tls::Certificate::from_pem(&read(&certificate)).expect("it is a certificate");
+    let mut connector = SslConnector::builder(SslMethod::tls_client()).expect("TLS is available");
+    connector.set_ca_file(&certificate).expect("it is a certificate");
     std::fs::remove_dir_all(&folder).expect("it is ours");
-    let connector = native_tls::TlsConnector::builder().add_root_certificate(root).build().expect("TLS is available");
     let tcp = TcpStream::connect(server.address()).expect("TCP connects");
-    let tls = connector.connect("127.0.0.1", tcp).expect("the certificate is trusted");
+    let tls = connector.build().connect("127.0.0.1", tcp).expect("the certificate is trusted");
     let url = format!("{}?model=practice", server.url());
     let (mut socket, _) = tokio_tungstenite::tungstenite::client(url, tls).expect("the handshake succeeds");
     assert!(socket.read().expect("the server speaks first").to_string().contains("session.created"));

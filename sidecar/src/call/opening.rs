@@ -5,10 +5,10 @@ use std::pin::Pin;
 use std::time::Duration;
 
 use ai_dialect::{Dialect, Fault, FaultKind, Message, Output};
-use native_tls::TlsConnector;
 use tokio::time::{Instant, sleep_until, timeout};
 use tokio_tungstenite::tungstenite;
 
+use crate::connector::Connector;
 use crate::transport::Transport;
 use crate::{Outcome, Status, http};
 
@@ -29,11 +29,11 @@ pub(super) struct Connection {
 ///
 /// # Errors
 /// An [`Outcome`] for the dialplan; after `limit` in any case.
-pub(super) fn open(mut dialect: Box<dyn Dialect>, tls: Option<TlsConnector>, limit: Duration) -> Opening {
+pub(super) fn open(mut dialect: Box<dyn Dialect>, connector: Connector, limit: Duration) -> Opening {
     Box::pin(async move {
         let opened = timeout(limit, async {
             let mut connection =
-                Connection { transport: connect(&mut *dialect, tls).await?, dialect, early: VecDeque::new() };
+                Connection { transport: connect(&mut *dialect, &connector).await?, dialect, early: VecDeque::new() };
             connection.dialect.handle_open(Instant::now().into());
             connection.make_ready().await.map(|()| connection)
         });
@@ -44,9 +44,9 @@ pub(super) fn open(mut dialect: Box<dyn Dialect>, tls: Option<TlsConnector>, lim
 }
 
 /// Opens the WebSocket, after what the provider wants before.
-async fn connect(dialect: &mut dyn Dialect, tls: Option<TlsConnector>) -> Result<Transport, Outcome> {
+async fn connect(dialect: &mut dyn Dialect, connector: &Connector) -> Result<Transport, Outcome> {
     if let Some(request) = dialect.request_first() {
-        let (status, body) = http::fetch(&request, tls.clone()).await?;
+        let (status, body) = http::fetch(&request, connector).await?;
         dialect.handle_response(status, &body);
         while let Some(output) = dialect.poll_output() {
             if let Output::Fault(fault) = output {
@@ -54,7 +54,7 @@ async fn connect(dialect: &mut dyn Dialect, tls: Option<TlsConnector>) -> Result
             }
         }
     }
-    Transport::connect(&dialect.handshake(), tls).await
+    Transport::connect(&dialect.handshake(), connector).await
 }
 
 impl Connection {

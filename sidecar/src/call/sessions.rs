@@ -19,7 +19,7 @@ use crate::stats::millis;
 /// Opens a session of `dialect` as the profile in use says.
 pub(super) fn open(route: &Route, dialect: Box<dyn Dialect>) -> Opening {
     let profile = route.profile();
-    opening::open(dialect, profile.tls.clone(), profile.connect_timeout)
+    opening::open(dialect, profile.connector.clone(), profile.connect_timeout)
 }
 
 /// Waits for the session that is being opened, if one is.
@@ -159,8 +159,12 @@ impl Call {
                 Some(now)
             }
         };
-        let unsent_ms = self.take_connection().map_or(0, |connection| connection.transport.audio_dropped_ms());
-        self.timing.away(retry_at, unsent_ms);
+        let lost = self.take_connection();
+        self.timing.away(retry_at, lost.as_ref().map_or(0, |lost| lost.transport.audio_dropped_ms()));
+        if let Some(lost) = lost {
+            // OpenSSL resumes no TLS session of a connection that was dropped instead of closed.
+            tokio::spawn(lost.close());
+        }
         None
     }
 

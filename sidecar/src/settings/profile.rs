@@ -7,10 +7,11 @@ use std::time::Duration;
 use ai_dialect::{ApiVersion, AudioChoice, Provider, Secret, Session, TurnDetection};
 use ai_media::barge_in::{Detection, EchoGuard, LocalVad};
 use ai_media::playout::Backlog;
-use native_tls::{Certificate, TlsConnector};
+use openssl::x509::X509;
 
 use super::keys::{self, Key, boolean, number, pair, set, word};
 use super::{RawSection, SettingsError};
+use crate::connector::Connector;
 use crate::options::CallOptions;
 use crate::tools;
 
@@ -53,8 +54,8 @@ pub struct Profile {
     pub variables: Vec<(String, String)>,
     /// Contexts the agent may transfer to; empty: it may not.
     pub transfer_contexts: Vec<String>,
-    /// The TLS client, with the trust this profile gives. `None` only while the profile is being read.
-    pub tls: Option<TlsConnector>,
+    /// Connects to the provider, with the trust this profile gives.
+    pub(crate) connector: Connector,
     tls_ca_file: String,
     tls_verify: bool,
     instructions_file: String,
@@ -229,7 +230,7 @@ impl Profile {
             idle_timeout: Duration::ZERO,
             variables: Vec::new(),
             transfer_contexts: Vec::new(),
-            tls: None,
+            connector: Connector::default(),
             tls_ca_file: String::new(),
             tls_verify: true,
             instructions_file: String::new(),
@@ -318,21 +319,17 @@ impl Profile {
 
     fn load_tls(&mut self, config_dir: &Path) -> Result<(), (&'static str, String)> {
         let failed = |problem: String| ("tls_ca_file", format!("tls_ca_file: {problem}"));
-        let mut builder = TlsConnector::builder();
+        let mut authorities = Vec::new();
         if !self.tls_ca_file.is_empty() {
             let path = config_dir.join(&self.tls_ca_file);
             let pem = read_text(&path).map_err(failed)?;
-            let certificates = Certificate::stack_from_pem(pem.as_bytes())
+            authorities = X509::stack_from_pem(pem.as_bytes())
                 .ok()
                 .filter(|certificates| !certificates.is_empty())
                 .ok_or_else(|| failed(format!("{} holds no certificate in PEM form", path.display())))?;
-            for certificate in certificates {
-                builder.add_root_certificate(certificate);
-            }
         }
-        builder.danger_accept_invalid_certs(!self.tls_verify);
-        builder.danger_accept_invalid_hostnames(!self.tls_verify);
-        self.tls = Some(builder.build().map_err(|error| failed(format!("the TLS library refuses it: {error}")))?);
+        self.connector = Connector::with_tls(authorities, self.tls_verify)
+            .map_err(|error| failed(format!("the TLS library refuses it: {error}")))?;
         Ok(())
     }
 }
