@@ -190,6 +190,21 @@ fn commands_name_what_they_want() {
 }
 
 #[test]
+fn actions_and_events_have_their_help() {
+    let stage = stage("");
+    for action in ["AISessions", "AIStop", "AISay", "AIContext", "AIHold", "AIResume"] {
+        let help = stage.cli(&format!("manager show command {action}"));
+        assert!(help.contains("[Synopsis]") && help.contains("ActionID"), "{help}");
+    }
+    for event in ["AISessionStart", "AISessionEnd", "AITranscript", "AIBargeIn", "AIToolCall"] {
+        let help = stage.cli(&format!("manager show event {event}"));
+        assert!(help.contains("EventTime") && help.contains("EVENT_FLAG_CALL"), "{help}");
+    }
+    let asked = stage.cli("core show help ai context");
+    assert!(asked.contains("Usage: ai context <session|channel> <text>"), "{asked}");
+}
+
+#[test]
 fn a_held_agent_neither_hears_nor_is_heard_and_goes_on_where_it_stopped() {
     undisturbed(|| {
         let stage = stage("idle_timeout_s = 2");
@@ -272,7 +287,7 @@ fn what_happens_in_a_call_is_told_in_its_order() {
     assert_eq!((end.get("Status"), end.get("Reason")), ("COMPLETE", "the agent hung up"));
     assert_eq!((end.get("Turns"), end.get("BargeIns"), end.get("DroppedMs")), ("2", "1", "0"), "{end}");
     assert!((end.number("DurationMs") / 1000.0 - result.number("DURATION")).abs() <= 1.0, "{end} {result:?}");
-    assert!(end.number("UplinkCount") > 50.0 && end.number("BargeInStopP50Ms") < 500.0, "{end}");
+    assert!(end.number("UplinkCount") > 20.0 && end.number("BargeInStopP50Ms") < 500.0, "{end}");
 
     let told = [start, transcript, barge_in, end];
     assert!(told.iter().all(|event| event.get("Session") == result.get("SESSION")), "{told:?}");
