@@ -198,7 +198,7 @@ fn actions_and_events_have_their_help() {
     }
     for event in ["AISessionStart", "AISessionEnd", "AITranscript", "AIBargeIn", "AIToolCall"] {
         let help = stage.cli(&format!("manager show event {event}"));
-        assert!(help.contains("EventTime") && help.contains("EVENT_FLAG_CALL"), "{help}");
+        assert!(help.contains("EventTime"), "{help}");
     }
     let asked = stage.cli("core show help ai context");
     assert!(asked.contains("Usage: ai context <session|channel> <text>"), "{asked}");
@@ -289,13 +289,14 @@ fn what_happens_in_a_call_is_told_in_its_order() {
     assert!((end.number("DurationMs") / 1000.0 - result.number("DURATION")).abs() <= 1.0, "{end} {result:?}");
     assert!(end.number("UplinkCount") > 20.0 && end.number("BargeInStopP50Ms") < 500.0, "{end}");
 
+    let last = end.number("EventID");
     let told = [start, transcript, barge_in, end];
     assert!(told.iter().all(|event| event.get("Session") == result.get("SESSION")), "{told:?}");
     assert!(told.iter().all(|event| event.get("EventTime").ends_with('Z')), "{told:?}");
     assert!(told.is_sorted_by(|before, after| before.number("EventID") < after.number("EventID")), "{told:?}");
     sleep(ms(300));
-    let after = ami.rest().into_iter().find(|message| message.get("Event").starts_with("AI"));
-    assert_eq!(after, None, "nothing comes after the end");
+    let is_later = |message: &Message| message.get("EventID").parse::<f64>().is_ok_and(|id| id > last);
+    assert_eq!(ami.rest().into_iter().find(is_later), None, "nothing comes after the end");
 }
 
 #[test]
