@@ -117,32 +117,48 @@ fn a_session_is_listed_and_stopped_by_its_id_or_by_its_channel() {
     stage.assert_nothing_left();
 }
 
+/// Waits until the server has been sent something with `text` in it.
+fn wait_told(session: &Session, text: &str) {
+    eventually(text, SOON, || session.events().iter().any(|event| event.json.to_string().contains(text)));
+}
+
 #[test]
-fn a_text_reaches_the_agent_from_ami_and_from_the_command_line() {
+fn a_text_is_said_by_order_of_ami_and_of_the_command_line() {
+    let stage = stage("");
+    let mut ami = log_in(&stage, "boss");
+    let (call, session) = stage.talk("100");
+    let id = the_session(&mut ami).get("Session").to_owned();
+    let answer = ask(&mut ami, "AISay", &[("Session", &id), ("Text", "One moment, Grüße")]);
+    assert_eq!(answer, "Success: The agent is told to say it");
+    wait_told(&session, "One moment, Grüße");
+    session.wait_event("response.create", 0, SOON).expect("the agent is asked to speak");
+    call.hang_up();
+    stage.assert_nothing_left();
+
+    let (_call, session) = stage.talk("100");
+    let channel = the_session(&mut ami).get("Channel").to_owned();
+    let answer = stage.cli(&format!("ai say {channel} \"and  another\" thing"));
+    assert!(answer.contains(&format!("session {channel} is told to say it")), "{answer}");
+    wait_told(&session, "and  another thing");
+}
+
+#[test]
+fn an_agent_gets_to_know_a_text_and_speaks_about_it_only_if_that_is_wanted() {
     let stage = stage("");
     let mut ami = log_in(&stage, "boss");
     let (_call, session) = stage.talk("100");
-    let listed = the_session(&mut ami);
-    let (id, channel) = (listed.get("Session"), listed.get("Channel"));
-    let told = |session: &Session| session.events().iter().map(|event| event.json.to_string()).collect::<String>();
-
-    let answer = ask(&mut ami, "AISay", &[("Session", id), ("Text", "One moment, Grüße")]);
-    assert_eq!(answer, "Success: The agent is told to say it");
-    eventually("the server is told", SOON, || told(&session).contains("One moment, Grüße"));
-    assert!(stage.cli(&format!("ai say {channel} \"and  another\" thing")).contains("is told to say it"));
-    eventually("the server is told", SOON, || told(&session).contains("and  another thing"));
-
-    let asked = session.events_of("response.create").len();
-    let quiet = [("Session", id), ("Text", "the caller is a premium customer")];
+    let id = the_session(&mut ami).get("Session").to_owned();
+    let quiet = [("Session", &*id), ("Text", "the caller is a premium customer")];
     assert_eq!(ask(&mut ami, "AIContext", &quiet), "Success: The agent knows it");
-    eventually("the server is told", SOON, || told(&session).contains("a premium customer"));
-    assert!(stage.cli(&format!("ai context {id} knows Spanish")).contains(&format!("session {id} knows it")));
-    eventually("the server is told", SOON, || told(&session).contains("knows Spanish"));
+    wait_told(&session, "a premium customer");
+    let answer = stage.cli(&format!("ai context {id} knows Spanish"));
+    assert!(answer.contains(&format!("session {id} knows it")), "{answer}");
+    wait_told(&session, "knows Spanish");
     sleep(ms(200));
-    assert_eq!(session.events_of("response.create").len(), asked, "nobody asked it to speak");
-    let aloud = [("Session", id), ("Text", "the price is 30 euros"), ("Answer", "yes")];
-    ask(&mut ami, "AIContext", &aloud);
-    session.wait_event("response.create", asked, SOON).expect("the agent is asked to speak");
+    assert!(session.events_of("response.create").is_empty(), "nobody asked it to speak");
+    let aloud = [("Session", &*id), ("Text", "the price is 30 euros"), ("Answer", "yes")];
+    assert_eq!(ask(&mut ami, "AIContext", &aloud), "Success: The agent knows it");
+    session.wait_event("response.create", 0, SOON).expect("the agent is asked to speak");
 }
 
 #[test]
