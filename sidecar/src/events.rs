@@ -131,7 +131,7 @@ pub enum What {
         complete: bool,
     },
     /// The session is over.
-    CallEnd(CallEnd),
+    CallEnd(Box<CallEnd>),
 }
 
 impl What {

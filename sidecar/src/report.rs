@@ -87,7 +87,14 @@ impl Drop for Report {
         drop(totals);
         self.shared.publish(|| {
             let duration_ms = duration.as_millis() as u64;
-            What::CallEnd(CallEnd { status, reason, duration_ms, transfer, digit, figures: Figures::from(stats) })
+            What::CallEnd(Box::new(CallEnd {
+                status,
+                reason,
+                duration_ms,
+                transfer,
+                digit,
+                figures: Figures::from(stats),
+            }))
         });
     }
 }

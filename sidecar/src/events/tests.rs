@@ -60,13 +60,13 @@ fn every_kind() -> Vec<What> {
             error: Some("there is no such tool".to_owned()),
         },
         What::Suggestion { text: "Offer a refund".to_owned(), complete: true },
-        What::CallEnd(end.clone()),
-        What::CallEnd(CallEnd {
+        What::CallEnd(Box::new(end.clone())),
+        What::CallEnd(Box::new(CallEnd {
             transfer: Some("200@queues".to_owned()),
             digit: Some('#'),
             figures: Figures::from(&stats),
             ..end
-        }),
+        })),
     ];
     kinds.extend(all.map(|state| What::CallStatus { state }));
     kinds
