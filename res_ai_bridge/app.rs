@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use ai_media::Format;
+use ai_sidecar::events::{Direction, Origin};
 use ai_sidecar::options::CallOptions;
 use ai_sidecar::settings::{Profile, Settings};
 use ai_sidecar::{CallPlan, CallStats, Outcome, Status};
@@ -32,6 +33,9 @@ extern "C" fn res_ai_bridge_exec(raw: *mut ast_channel, arguments: *const c_char
         let outcome = guard::caught(|| converse(&channel, arguments.as_deref().unwrap_or_default(), &mut results))
             .unwrap_or_else(|panic| Outcome::new(Status::Error, format!("an error in the module: {panic}")));
         results.publish(&channel, &outcome);
+        if let (None, Some(bridge)) = (results.begun, module::bridge()) {
+            bridge.sidecar.turned_away(outcome.status);
+        }
         if channel.is_hung_up() { -1 } else { 0 }
     })
 }
@@ -111,7 +115,13 @@ fn hold(
         return failed("Asterisk cannot translate between the phone's codec and signed linear");
     };
     channel.stop_generator();
-    let mut end = bridge.sidecar.begin(seat, plan, channel.name(), formats.format(), doorbell.clone());
+    let origin = Origin {
+        direction: Direction::Inbound,
+        channel: channel.name(),
+        uniqueid: channel.unique_id(),
+        caller: channel.caller_number(),
+    };
+    let mut end = bridge.sidecar.begin(seat, plan, origin, formats.format(), doorbell.clone());
     let limits = Limits {
         end_digits: options.end_digits.clone(),
         max_duration: options.max_duration.or(Some(profile.max_duration)).filter(|limit| !limit.is_zero()),
@@ -121,10 +131,13 @@ fn hold(
         barge_in,
     };
     results.begin(&end.info().id);
-    info!("AI {}: {} talks to {}", end.info().id, end.info().channel, profile.name);
+    info!("AI {}: {} talks to {}", end.info().id, end.info().origin.channel, profile.name);
     let conversation = guard::caught(|| Conversation::new(channel, &formats, &mut end, limits).run(&doorbell));
     results.take(&end.info().stats);
-    conversation.unwrap_or_else(|panic| Outcome::new(Status::Error, format!("an error in the module: {panic}")))
+    let outcome =
+        conversation.unwrap_or_else(|panic| Outcome::new(Status::Error, format!("an error in the module: {panic}")));
+    end.finish(&outcome);
+    outcome
 }
 
 /// Borrows the channel's formats as `wanted`, or as 8 kHz linear where Asterisk knows no way to that.

@@ -27,6 +27,9 @@ pub(crate) struct Channel {
 /// What `ast_waitfor_nandfds` leaves of the time when the system refuses to wait.
 const WAIT_FAILED: c_int = -1;
 
+/// Longest number of a caller, NUL included; what is longer is cut. [bytes]
+const NUMBER_MAX: usize = 128;
+
 /// Why [`Channel::wait`] came back.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Wake {
@@ -59,6 +62,25 @@ impl Channel {
         // SAFETY: the channel is valid (`from_raw`), and its name is a NUL-terminated string while it is.
         let name = unsafe { CStr::from_ptr(ffi::ast_channel_name(self.raw())) };
         name.to_string_lossy().into_owned()
+    }
+
+    /// Its unique id.
+    pub(crate) fn unique_id(&self) -> String {
+        // SAFETY: as in `name`.
+        let id = unsafe { CStr::from_ptr(ffi::ast_channel_uniqueid(self.raw())) };
+        id.to_string_lossy().into_owned()
+    }
+
+    /// The caller's number, if there is one.
+    pub(crate) fn caller_number(&self) -> Option<String> {
+        let mut number = [0; NUMBER_MAX];
+        // SAFETY: the channel is valid (`from_raw`) and not locked by this thread; the shim fills the buffer up to its length
+        // and ends it with a NUL.
+        let number = unsafe {
+            ffi::ai_shim_caller_number(self.raw(), number.as_mut_ptr(), number.len());
+            CStr::from_ptr(number.as_ptr())
+        };
+        Some(number.to_string_lossy().into_owned()).filter(|number| !number.is_empty())
     }
 
     /// True if the call is answered.

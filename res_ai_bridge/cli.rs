@@ -1,11 +1,13 @@
 //! The commands `ai …` of Asterisk's command line.
 
+mod control;
+
 use std::ffi::{CStr, c_char, c_int};
 use std::fmt::Write as _;
 use std::ptr;
+use std::sync::atomic::Ordering;
 
 use ai_sidecar::{SessionInfo, describe};
-use std::sync::atomic::Ordering;
 
 use crate::ffi::{self, ast_cli_args, ast_cli_entry};
 use crate::log::c_string;
@@ -120,10 +122,11 @@ extern "C" fn res_ai_bridge_cli_show_sessions(
 
 fn sessions() -> String {
     let mut table = format!(
-        "{:<14} {:<16} {:<32} {:>7} {:>8} {:>8} {:>5} {:>8} {:>8} {:>9} {:>8}\n",
+        "{:<14} {:<16} {:<32} {:<12} {:>7} {:>8} {:>8} {:>5} {:>8} {:>8} {:>9} {:>8}\n",
         "Session",
         "Profile",
         "Channel",
+        "State",
         "Time",
         "Connect",
         "First",
@@ -147,10 +150,11 @@ fn session_line(table: &mut String, session: &SessionInfo) {
     let stats = &session.stats;
     let written = writeln!(
         table,
-        "{:<14} {:<16} {:<32} {:>6}s {:>8} {:>8} {:>5} {:>8} {:>8} {:>9} {:>5} ms",
+        "{:<14} {:<16} {:<32} {:<12} {:>6}s {:>8} {:>8} {:>5} {:>8} {:>8} {:>9} {:>5} ms",
         session.id,
         session.profile,
-        session.channel,
+        session.origin.channel,
+        session.condition.state().name(),
         session.started.elapsed().as_secs(),
         stats.connect,
         stats.first_audio,
@@ -171,18 +175,11 @@ extern "C" fn res_ai_bridge_cli_show_session(
 ) -> *mut c_char {
     const HELP: Help = Help {
         command: c"ai show session",
-        usage: c"Usage: ai show session <session>\n       Shows a call that talks to an AI, with the distribution of its latencies.\n",
+        usage: c"Usage: ai show session <session|channel>\n       Shows a call that talks to an AI, with the distribution of its latencies.\n",
     };
     command(&HELP, entry, what, arguments, complete_session, |words| {
         let [id] = words else { return Answer::Usage };
-        let mut shown = None;
-        if let Some(bridge) = module::bridge() {
-            bridge.sidecar.for_each_session(|session| {
-                if session.id == *id {
-                    shown = Some(session_details(session));
-                }
-            });
-        }
+        let shown = module::bridge().and_then(|bridge| bridge.sidecar.look_at(id, session_details));
         Answer::Text(shown.unwrap_or_else(|| no_session(id)))
     })
 }
@@ -197,7 +194,9 @@ fn session_details(session: &SessionInfo) -> String {
     let lines = [
         ("Session", session.id.clone()),
         ("Profile", session.profile.clone()),
-        ("Channel", session.channel.clone()),
+        ("Channel", session.origin.channel.clone()),
+        ("Caller", session.origin.caller.clone().unwrap_or_else(|| "-".to_owned())),
+        ("State", session.condition.state().name().to_owned()),
         ("Time", format!("{} s", session.started.elapsed().as_secs())),
         ("Connect", stats.connect.to_string()),
         ("First audio", stats.first_audio.to_string()),
@@ -214,6 +213,11 @@ fn session_details(session: &SessionInfo) -> String {
         ("Response", describe(&latencies.response)),
         ("Barge-in stop", describe(&latencies.barge_in_stop)),
     ];
+    listed(&lines)
+}
+
+/// Names and what they stand for, one a line.
+fn listed(lines: &[(&str, String)]) -> String {
     lines.iter().map(|(name, value)| format!("{name:<14} {value}\n")).collect()
 }
 
@@ -260,27 +264,6 @@ fn server(url: &str) -> String {
     let (scheme, rest) = url.split_once("://").unwrap_or(("", url));
     let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
     format!("{scheme}://{}", authority.rsplit('@').next().unwrap_or_default())
-}
-
-#[unsafe(no_mangle)]
-extern "C" fn res_ai_bridge_cli_stop(
-    entry: *mut ast_cli_entry,
-    what: c_int,
-    arguments: *mut ast_cli_args,
-) -> *mut c_char {
-    const HELP: Help = Help {
-        command: c"ai stop",
-        usage:
-            c"Usage: ai stop <session|all>\n       Ends the conversation; its dialplan goes on with AISTATUS=STOPPED.\n",
-    };
-    command(&HELP, entry, what, arguments, complete_session_or_all, |words| match (words, module::bridge()) {
-        ([id], Some(bridge)) if id == "all" => {
-            Answer::Text(format!("{} sessions stopped\n", bridge.sidecar.stop_all()))
-        }
-        ([id], Some(bridge)) if bridge.sidecar.stop(id) => Answer::Text(format!("session {id} stopped\n")),
-        ([id], _) => Answer::Text(no_session(id)),
-        _ => Answer::Usage,
-    })
 }
 
 #[cfg(feature = "checked")]

@@ -16,6 +16,7 @@ use ai_media::Format;
 use ai_media::barge_in::{Action, BargeIn, Settings};
 use ai_media::caller_stream::CallerStream;
 use ai_media::playout::{PTIME, Played};
+use ai_sidecar::control::Hold;
 use ai_sidecar::link::{CallerEvent, ChannelEnd, Command, Doorbell};
 use ai_sidecar::{Outcome, Status};
 
@@ -52,8 +53,8 @@ pub(crate) struct Conversation<'a> {
     connected: bool,
     /// Audio flows to the phone. False while the call waits to be answered.
     open: bool,
-    /// The phone has put the call on hold.
-    on_hold: bool,
+    /// Who wants the agent to wait.
+    hold: Hold,
     caller: CallerStream,
     barge_in: BargeIn,
     buffer: Box<FrameBuffer>,
@@ -78,7 +79,7 @@ impl<'a> Conversation<'a> {
             started: now,
             connected: false,
             open: !limits.answer_when_connected,
-            on_hold: false,
+            hold: Hold::default(),
             barge_in: BargeIn::new(limits.barge_in, format),
             limits,
             caller: CallerStream::new(format, jitter_target, now),
@@ -151,6 +152,7 @@ impl<'a> Conversation<'a> {
 
     /// Everything time makes due: silence for frames that did not come, and what the caller hears.
     fn tick(&mut self, now: Instant) {
+        self.set_hold(Hold { operator: self.end.is_held(), ..self.hold }, now);
         let end = &mut *self.end;
         self.caller.tick(now, |audio| end.hear(audio, now));
         if self.end.playout.apply_flush() {
@@ -200,11 +202,11 @@ impl<'a> Conversation<'a> {
     fn take(&mut self, frame: &Frame, now: Instant) -> Option<char> {
         if self.channel.has_another_line() {
             self.take_new_source(now);
-            self.set_on_hold(false, now);
+            self.set_hold(Hold { phone: false, ..self.hold }, now);
         }
         match frame.content(self.formats) {
-            // Music, for the agent to pass the time with.
-            Content::Voice(_) if self.on_hold => {}
+            // Music for the agent to pass the time with, or nothing that is meant for it.
+            Content::Voice(_) if self.hold.any() => {}
             Content::Voice(audio) => {
                 let end = &mut *self.end;
                 let length = Duration::from_millis(self.formats.format().ms_in_bytes(audio.len() as u64));
@@ -215,11 +217,12 @@ impl<'a> Conversation<'a> {
                 verdict.action.into_iter().for_each(|action| self.act_on(action, now));
             }
             Content::Digit(digit) if self.limits.end_digits.contains(digit) => return Some(digit),
+            Content::Digit(_) if self.hold.operator => {}
             Content::Digit(digit) => {
                 self.end.tell(CallerEvent::Digit(digit));
             }
             Content::T38Request => self.channel.refuse_t38(),
-            Content::Hold(on_hold) => self.set_on_hold(on_hold, now),
+            Content::Hold(phone) => self.set_hold(Hold { phone, ..self.hold }, now),
             Content::NewSource => self.take_new_source(now),
             // The caller's stream covers what has no samples.
             Content::Blank | Content::Nothing => {}
@@ -232,12 +235,13 @@ impl<'a> Conversation<'a> {
         self.caller.begin_anew(now, |audio| end.hear(audio, now));
     }
 
-    /// A phone on hold plays music to its user or to us, and nobody hears the agent: its words wait.
-    fn set_on_hold(&mut self, on_hold: bool, now: Instant) {
-        if self.on_hold != on_hold {
-            self.on_hold = on_hold;
-            self.end.playout.pause(on_hold);
-            self.end.tell(CallerEvent::OnHold(on_hold, now));
+    /// While anybody holds, the agent hears silence, and its words wait: a phone on hold plays music to its user or to us,
+    /// and whoever holds from outside wants them not to be heard.
+    fn set_hold(&mut self, hold: Hold, now: Instant) {
+        if self.hold != hold {
+            self.hold = hold;
+            self.end.playout.pause(hold.any());
+            self.end.tell(CallerEvent::OnHold(hold, now));
         }
     }
 }

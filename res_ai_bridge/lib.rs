@@ -17,7 +17,9 @@
 //! | `conversation.rs` | the media loop of one call, on its channel thread |
 //! | `channel.rs`, `wake.rs`, `realtime.rs` | safe wrappers: channel and frames, the doorbell, the no-allocation zone |
 //! | `config.rs`, `cli.rs`, `log.rs` | Asterisk's configuration loader, command line and logger |
+//! | `ami.rs` | the manager interface: actions and events |
 
+mod ami;
 mod app;
 mod channel;
 mod cli;

@@ -3,7 +3,7 @@
 //! The library is linked with `-z nodelete`: it stays mapped after `module unload`, and the next load runs on the same
 //! statics. So everything that lives only while loaded hangs on [`BRIDGE`].
 
-use std::ffi::c_int;
+use std::ffi::{CStr, c_int};
 use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -13,7 +13,7 @@ use ai_sidecar::{Sidecar, SidecarConfig};
 use arc_swap::{ArcSwap, ArcSwapOption};
 use tracing::{error, info, warn};
 
-use crate::{app, config, ffi, guard, log};
+use crate::{ami, app, config, ffi, guard, log};
 
 static BRIDGE: ArcSwapOption<Bridge> = ArcSwapOption::const_empty();
 
@@ -29,6 +29,7 @@ pub(crate) struct Bridge {
     /// Threads and sessions.
     pub(crate) sidecar: Sidecar,
     settings: ArcSwap<Settings>,
+    ami_events: ami::Events,
 }
 
 impl Bridge {
@@ -62,7 +63,15 @@ fn load() -> bool {
         }
     };
     let (workers, profiles) = (sidecar.workers(), settings.profiles.len());
-    BRIDGE.store(Some(Arc::new(Bridge { sidecar, settings: ArcSwap::from_pointee(settings) })));
+    let ami_events = match ami::Events::start(&sidecar) {
+        Ok(thread) => thread,
+        Err(problem) => {
+            error!("AI: the thread for AMI's events cannot be started: {problem}");
+            sidecar.shut_down(UNLOAD_PATIENCE);
+            return false;
+        }
+    };
+    BRIDGE.store(Some(Arc::new(Bridge { sidecar, settings: ArcSwap::from_pointee(settings), ami_events })));
     // SAFETY: the name is a NUL-terminated string; the functions registered live as long as the process.
     if unsafe { ffi::ai_shim_register_application(c"AI".as_ptr()) } != 0 {
         error!("AI: there is an application AI() already; another module has it");
@@ -70,7 +79,12 @@ fn load() -> bool {
         return false;
     }
     // SAFETY: as above.
-    if unsafe { ffi::ai_shim_register_cli(TESTS) != 0 || ffi::ast_register_atexit(Some(at_exit)) != 0 } {
+    let refused = unsafe {
+        ffi::ai_shim_register_cli(TESTS) != 0
+            || ffi::ai_shim_register_ami() != 0
+            || ffi::ast_register_atexit(Some(at_exit)) != 0
+    };
+    if refused {
         error!("AI: Asterisk did not take the module's commands");
         take_down();
         return false;
@@ -100,6 +114,7 @@ fn take_down() {
     unsafe {
         ffi::ast_unregister_application(c"AI".as_ptr());
         ffi::ai_shim_unregister_cli(TESTS);
+        ffi::ai_shim_unregister_ami();
         ffi::ast_unregister_atexit(Some(at_exit));
     }
 }
@@ -108,6 +123,7 @@ fn take_down() {
 fn close(patience: Duration) {
     if let Some(bridge) = BRIDGE.swap(None) {
         bridge.sidecar.shut_down(patience);
+        bridge.ami_events.wait_for_end(patience);
     }
 }
 
@@ -139,6 +155,24 @@ fn start_sidecar(workers: usize) -> std::io::Result<Sidecar> {
     without_signals(|| Sidecar::start(config))
 }
 
+/// Starts a thread of ours beside those of the sidecar.
+///
+/// # Errors
+/// When the system gives no more threads.
+pub(crate) fn start_thread(
+    name: &'static CStr,
+    run: impl FnOnce() + Send + 'static,
+) -> std::io::Result<thread::JoinHandle<()>> {
+    let builder = thread::Builder::new().name(name.to_string_lossy().into_owned());
+    without_signals(|| {
+        builder.spawn(move || {
+            guard::enter((), || register_thread(name));
+            guard::enter((), run);
+            thread_stops();
+        })
+    })
+}
+
 /// Runs `start` with all asynchronous signals blocked, so that threads made in there never take one from Asterisk.
 fn without_signals<T>(start: impl FnOnce() -> T) -> T {
     // SAFETY: both sets are plain memory that the calls fill; the thread's old mask is restored.
@@ -156,12 +190,18 @@ fn without_signals<T>(start: impl FnOnce() -> T) -> T {
 }
 
 fn thread_starts() {
+    register_thread(c"ai_sidecar");
+}
+
+/// Makes the thread an ordinary one, and shows it to Asterisk as `name`.
+fn register_thread(name: &CStr) {
+    let name = log::c_string(&format!("{:<20} started by res_ai_bridge", name.to_string_lossy()));
     // SAFETY: the parameters live until the call returns, and the name is a NUL-terminated string.
     unsafe {
         // Asterisk started with -p gives its threads realtime priority; TLS and JSON must not compete with media.
         let ordinary = libc::sched_param { sched_priority: 0 };
         libc::sched_setscheduler(0, libc::SCHED_OTHER, &ordinary);
-        ffi::ai_shim_register_thread(c"ai_sidecar           started by res_ai_bridge".as_ptr());
+        ffi::ai_shim_register_thread(name.as_ptr());
     }
 }
 

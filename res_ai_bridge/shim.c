@@ -11,6 +11,11 @@ static struct ast_cli_entry cli[] = {
 	AST_CLI_DEFINE(res_ai_bridge_cli_show_sessions, "Show the calls that talk to an AI"),
 	AST_CLI_DEFINE(res_ai_bridge_cli_show_session, "Show one of them with its latencies"),
 	AST_CLI_DEFINE(res_ai_bridge_cli_show_profiles, "Show the profiles of ai_bridge.conf"),
+	AST_CLI_DEFINE(res_ai_bridge_cli_show_stats, "Show what all AI sessions so far come to"),
+	AST_CLI_DEFINE(res_ai_bridge_cli_say, "Have an agent say something"),
+	AST_CLI_DEFINE(res_ai_bridge_cli_context, "Let an agent know something"),
+	AST_CLI_DEFINE(res_ai_bridge_cli_hold, "Hold an agent"),
+	AST_CLI_DEFINE(res_ai_bridge_cli_resume, "Let a held agent go on"),
 	AST_CLI_DEFINE(res_ai_bridge_cli_stop, "End an AI session, or all of them"),
 	/* Last, so that it can be left out. */
 	AST_CLI_DEFINE(res_ai_bridge_cli_test, "Make something go wrong on purpose"),
@@ -56,9 +61,61 @@ int ai_shim_cli_complete(const char *word)
 	return ast_cli_completion_add(ast_strdup(word));
 }
 
+/* To control a call takes the class that hanging it up takes; to look at it, that or the one for reports. */
+static const struct {
+	const char *name;
+	int privileges;
+	int (*function)(struct mansession *client, const struct message *action);
+} actions[] = {
+	{ "AISessions", EVENT_FLAG_CALL | EVENT_FLAG_REPORTING, res_ai_bridge_ami_sessions },
+	{ "AIStop", EVENT_FLAG_CALL, res_ai_bridge_ami_stop },
+	{ "AISay", EVENT_FLAG_CALL, res_ai_bridge_ami_say },
+	{ "AIContext", EVENT_FLAG_CALL, res_ai_bridge_ami_context },
+	{ "AIHold", EVENT_FLAG_CALL, res_ai_bridge_ami_hold },
+	{ "AIResume", EVENT_FLAG_CALL, res_ai_bridge_ami_resume },
+};
+
+int ai_shim_register_ami(void)
+{
+	int failed = 0;
+	for (size_t i = 0; i < ARRAY_LEN(actions); i++) {
+		failed |= ast_manager_register_xml(actions[i].name, actions[i].privileges, actions[i].function);
+	}
+	return failed;
+}
+
+void ai_shim_unregister_ami(void)
+{
+	for (size_t i = 0; i < ARRAY_LEN(actions); i++) {
+		ast_manager_unregister(actions[i].name);
+	}
+}
+
+void ai_shim_ami_append(struct mansession *client, const char *text)
+{
+	astman_append(client, "%s", text);
+}
+
+void ai_shim_ami_error(struct mansession *client, const struct message *action, const char *text)
+{
+	astman_send_error_va(client, action, "%s", text);
+}
+
+void ai_shim_ami_event(int privileges, const char *event, const char *headers)
+{
+	manager_event(privileges, event, "%s", headers);
+}
+
 void ai_shim_register_thread(const char *name)
 {
 	ast_register_thread(ast_strdup(name));
+}
+
+void ai_shim_caller_number(struct ast_channel *channel, char *number, size_t size)
+{
+	SCOPED_CHANNELLOCK(lock, channel);
+	const struct ast_party_number *caller = &ast_channel_caller(channel)->id.number;
+	ast_copy_string(number, S_COR(caller->valid, caller->str, ""), size);
 }
 
 struct ast_format *ai_shim_phone_format(struct ast_channel *channel)

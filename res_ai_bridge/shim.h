@@ -14,6 +14,7 @@
 #include "asterisk/format_cache.h"
 #include "asterisk/frame.h"
 #include "asterisk/logger.h"
+#include "asterisk/manager.h"
 #include "asterisk/module.h"
 #include "asterisk/paths.h"
 #include "asterisk/pbx.h"
@@ -28,7 +29,18 @@ char *res_ai_bridge_cli_show_sessions(struct ast_cli_entry *entry, int command, 
 char *res_ai_bridge_cli_show_session(struct ast_cli_entry *entry, int command, struct ast_cli_args *arguments);
 char *res_ai_bridge_cli_show_profiles(struct ast_cli_entry *entry, int command, struct ast_cli_args *arguments);
 char *res_ai_bridge_cli_stop(struct ast_cli_entry *entry, int command, struct ast_cli_args *arguments);
+char *res_ai_bridge_cli_show_stats(struct ast_cli_entry *entry, int command, struct ast_cli_args *arguments);
+char *res_ai_bridge_cli_say(struct ast_cli_entry *entry, int command, struct ast_cli_args *arguments);
+char *res_ai_bridge_cli_context(struct ast_cli_entry *entry, int command, struct ast_cli_args *arguments);
+char *res_ai_bridge_cli_hold(struct ast_cli_entry *entry, int command, struct ast_cli_args *arguments);
+char *res_ai_bridge_cli_resume(struct ast_cli_entry *entry, int command, struct ast_cli_args *arguments);
 char *res_ai_bridge_cli_test(struct ast_cli_entry *entry, int command, struct ast_cli_args *arguments);
+int res_ai_bridge_ami_sessions(struct mansession *client, const struct message *action);
+int res_ai_bridge_ami_stop(struct mansession *client, const struct message *action);
+int res_ai_bridge_ami_say(struct mansession *client, const struct message *action);
+int res_ai_bridge_ami_context(struct mansession *client, const struct message *action);
+int res_ai_bridge_ami_hold(struct mansession *client, const struct message *action);
+int res_ai_bridge_ami_resume(struct mansession *client, const struct message *action);
 
 /* Offered to Rust. */
 extern const int ai_shim_load_success;
@@ -41,7 +53,14 @@ void ai_shim_log(int level, const char *file, int line, const char *function, co
 void ai_shim_verbose(int level, const char *file, int line, const char *function, const char *text);
 void ai_shim_cli(int fd, const char *text);
 int ai_shim_cli_complete(const char *word);
+int ai_shim_register_ami(void);
+void ai_shim_unregister_ami(void);
+void ai_shim_ami_append(struct mansession *client, const char *text);
+void ai_shim_ami_error(struct mansession *client, const struct message *action, const char *text);
+void ai_shim_ami_event(int privileges, const char *event, const char *headers);
 void ai_shim_register_thread(const char *name);
+/* Fills `number`, of `size` bytes, with the caller's number; with nothing if there is none. */
+void ai_shim_caller_number(struct ast_channel *channel, char *number, size_t size);
 /* Formats are replaced under the channel's lock: each answer is a reference of the caller's own, or NULL. */
 struct ast_format *ai_shim_phone_format(struct ast_channel *channel);
 struct ast_format *ai_shim_read_format(struct ast_channel *channel);

@@ -1,6 +1,7 @@
 //! The task of one call: stands between the channel thread, the dialect and the WebSocket.
 
 mod agent;
+mod control;
 mod memory;
 mod opening;
 mod recovery;
@@ -18,17 +19,19 @@ use tokio::time::{Instant, sleep_until, timeout_at};
 use tokio_tungstenite::tungstenite::Message;
 use tracing::{debug, info, warn};
 
+use self::control::Told;
 use self::memory::Memory;
 use self::opening::{Connection, Opening, fatal};
 use self::recovery::{Recovery, RollOver};
 use self::timing::Timing;
 use crate::agent_line::AgentLine;
+use crate::events::What;
 use crate::link::{CallerEvent, Command, TaskEnd};
 use crate::outcome::one_line;
 use crate::route::Route;
 use crate::runtime::transcoder;
 use crate::stats::{millis, record};
-use crate::{Outcome, Status, TRANSCRIPT, tools};
+use crate::{Outcome, Status, TRANSCRIPT, events, tools};
 
 /// Most caller audio given to the dialect in one piece. [ms]
 const CALLER_CHUNK_MS: u64 = 100;
@@ -64,6 +67,7 @@ pub(crate) struct Call {
     given: u64,
     /// How the call ends once the agent has finished its sentence.
     ending: Option<Outcome>,
+    told: Told,
     from_channel: Vec<u8>,
     to_dialect: Vec<u8>,
 }
@@ -93,6 +97,7 @@ impl Call {
             unrecognised: 0,
             given: 0,
             ending: None,
+            told: Told::default(),
             from_channel: Vec::new(),
             to_dialect: Vec::new(),
         }
@@ -225,6 +230,7 @@ impl Call {
             self.handle_event(event, now);
         }
         self.settle_flush();
+        self.obey(now);
         self.act(now)?;
         if let Some(connection) = &mut self.connection {
             if let Some(uplink) = connection.transport.uplink() {
@@ -292,14 +298,7 @@ impl Call {
                     info!("AI {}: agent answers {} after the caller's last word", self.id(), millis(response));
                 }
             }
-            CallerEvent::OnHold(on_hold, at) => {
-                self.timing.on_hold(on_hold, at.into());
-                info!(
-                    "AI {}: {}",
-                    self.id(),
-                    if on_hold { "on hold: the agent waits" } else { "taken back from hold" }
-                );
-            }
+            CallerEvent::OnHold(hold, at) => self.handle_hold(hold, at.into()),
             CallerEvent::Held(at) => self.timing.held(at.into()),
             CallerEvent::Resumed => {
                 stats.taken_back.fetch_add(1, Ordering::Relaxed);
@@ -383,17 +382,22 @@ impl Call {
     fn handle_transcript(&mut self, speaker: Speaker, text: &str, complete: bool, now: Instant) {
         self.timing.word(now);
         self.memory.said(speaker, text, complete);
+        self.publish(|| What::Transcript { speaker: speaker.into(), text: text.to_owned(), complete });
         if complete {
-            let who = match speaker {
-                Speaker::Caller => "caller",
-                Speaker::Agent => "agent",
-            };
+            let who = events::Speaker::from(speaker).name();
             info!(target: TRANSCRIPT, "AI {}: {who}: {}", self.id(), one_line(text));
         }
     }
 
     fn handle_tool_call(&mut self, call_id: &str, name: &str, arguments: &str, now: Instant) {
-        let (result, go_on) = match tools::decide(self.route.profile(), name, arguments) {
+        let decision = tools::decide(self.route.profile(), name, arguments);
+        self.publish(|| What::ToolCall {
+            call_id: call_id.to_owned(),
+            tool: name.to_owned(),
+            arguments: arguments.to_owned(),
+            error: decision.as_ref().err().cloned(),
+        });
+        let (result, go_on) = match decision {
             Ok(outcome) => {
                 info!("AI {}: {}", self.id(), outcome.reason);
                 self.timing.ending(now);

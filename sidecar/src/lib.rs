@@ -15,11 +15,14 @@
 mod agent_line;
 mod call;
 mod connector;
+pub mod control;
+pub mod events;
 mod http;
 pub mod link;
 mod moderation;
 pub mod options;
 mod outcome;
+mod report;
 mod route;
 mod runtime;
 pub mod settings;
@@ -28,8 +31,9 @@ mod tools;
 mod transport;
 
 pub use outcome::{Outcome, Status};
+pub use report::Totals;
 pub use runtime::{CallPlan, LimitReached, Seat, Sidecar, SidecarConfig};
-pub use stats::{CallStats, Figure, Latencies, SessionInfo, describe};
+pub use stats::{CallStats, Distribution, Figure, Latencies, SessionInfo, describe};
 
 /// `tracing` target of events that show what was said; they belong to a higher verbosity than the rest.
 pub const TRANSCRIPT: &str = "ai_transcript";

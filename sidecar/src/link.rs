@@ -6,6 +6,8 @@
 //!  ChannelEnd.playout  ◄══ sample ring ══  AgentFeed   
 //!  ChannelEnd::tell    ── CallerEvent ──►  TaskEnd::next_event      bounded, try_send
 //!  ChannelEnd::told    ◄─ Command ───────  TaskEnd::command         bounded, try_recv
+//!  ChannelEnd::is_held ◄─ flag ──────────  Shared::hold             from outside
+//!                        Shared::order ─►  TaskEnd::next_order      from outside; bounded, try_send
 //!  ChannelEnd::wake    ── waker ────────►  TaskEnd::woken
 //!  doorbell (eventfd)  ◄─ one write ─────  TaskEnd::ring
 //! ```
@@ -16,8 +18,8 @@
 
 use std::fs::File;
 use std::io::Write as _;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
@@ -25,9 +27,11 @@ use ai_media::Format;
 use ai_media::playout::{Backlog, Playout};
 use ai_media::ring::{AgentFeed, CallerFeed, CallerTap, agent_ring, caller_ring};
 use atomic_waker::AtomicWaker;
-use crossbeam_channel::{Receiver, Sender, TryRecvError, bounded};
+use crossbeam_channel::{Receiver, Sender, TryRecvError, TrySendError, bounded};
 use tokio::task::JoinHandle;
 
+use crate::control::{Hold, Order, orders};
+use crate::events::{Events, What};
 use crate::stats::SessionInfo;
 use crate::{Outcome, Status};
 
@@ -55,8 +59,8 @@ pub enum CallerEvent {
     Held(Instant),
     /// It was noise: playback goes on.
     Resumed,
-    /// The phone has put the call on hold (true) or taken it back, at this moment.
-    OnHold(bool, Instant),
+    /// Since this moment the agent waits for these, if for any.
+    OnHold(Hold, Instant),
     /// The caller does interrupt. Playback is held until it is flushed.
     Interrupted,
 }
@@ -99,6 +103,10 @@ pub(crate) struct Shared {
     woken: AtomicBool,
     closed: AtomicBool,
     stop: AtomicBool,
+    orders: Sender<Order>,
+    events: Arc<Events>,
+    /// How the channel thread has ended the session, and how long it lasted.
+    ended: OnceLock<(Outcome, Duration)>,
     /// When the oldest caller audio that nobody has taken was read, as time since the session began; 0: there is none. [ns]
     heard_at: AtomicU64,
     doorbell: Doorbell,
@@ -110,11 +118,56 @@ impl Shared {
         self.stop.store(true, Ordering::Release);
         self.doorbell.ring();
     }
+
+    /// Holds the agent from outside, or lets go.
+    pub(crate) fn hold(&self, held: bool) {
+        self.info.condition.set_held(held);
+        self.doorbell.ring();
+    }
+
+    /// Gives the call's task something to do from outside, and wakes it.
+    pub(crate) fn order(&self, order: Order) -> Result<(), TrySendError<Order>> {
+        self.orders.try_send(order)?;
+        self.wake();
+        Ok(())
+    }
+
+    /// Tells whoever listens of this session; `make` is not called when nobody does. Waits for nobody.
+    pub(crate) fn publish(&self, make: impl FnOnce() -> What) {
+        self.events.publish(&self.info.id, &self.info.profile, &self.info.origin, make);
+    }
+
+    /// How the session ended, and how long it lasted. Without a word of the channel thread, it is the task that is gone.
+    pub(crate) fn ended(&self) -> (Outcome, Duration) {
+        self.ended.get().cloned().unwrap_or_else(|| (self.torn_off(), self.info.started.elapsed()))
+    }
+
+    fn torn_off(&self) -> Outcome {
+        if self.stop.load(Ordering::Acquire) {
+            return Outcome::new(Status::Stopped, "the session was stopped from outside");
+        }
+        Outcome::new(Status::Error, "the call's task ended unexpectedly")
+    }
+
+    /// Waits until the channel end is gone. Only for the call's own task, which is the one that gets woken.
+    pub(crate) async fn gone(&self) {
+        std::future::poll_fn(|context| {
+            self.waker.register(context.waker());
+            if self.closed.load(Ordering::Acquire) { Poll::Ready(()) } else { Poll::Pending }
+        })
+        .await;
+    }
+
+    fn wake(&self) {
+        self.woken.store(true, Ordering::Release);
+        self.waker.wake();
+    }
 }
 
 /// Makes the two ends of a call, and the feed of its agent ring. `format` is what the channel reads and writes.
 pub(crate) fn link(
     info: SessionInfo,
+    events: Arc<Events>,
     doorbell: Doorbell,
     format: Format,
     preroll: Duration,
@@ -124,6 +177,7 @@ pub(crate) fn link(
     let (agent_feed, agent_sink) = agent_ring(format.bytes_in_ms(AGENT_RING_MS + preroll.as_millis() as u64));
     let (event_sender, event_receiver) = bounded(EVENTS);
     let (command_sender, command_receiver) = bounded(COMMANDS);
+    let (order_sender, order_receiver) = orders();
     let playout = Playout::new(agent_sink, format, preroll, backlog, info.started);
     let shared = Arc::new(Shared {
         info,
@@ -131,6 +185,9 @@ pub(crate) fn link(
         woken: AtomicBool::new(false),
         closed: AtomicBool::new(false),
         stop: AtomicBool::new(false),
+        orders: order_sender,
+        events,
+        ended: OnceLock::new(),
         heard_at: AtomicU64::new(0),
         doorbell,
     });
@@ -147,6 +204,7 @@ pub(crate) fn link(
         caller_keep: format.bytes_in_ms(CALLER_KEEP_MS),
         events: event_receiver,
         commands: command_sender,
+        orders: order_receiver,
         shared,
     };
     (channel, task, agent_feed)
@@ -167,17 +225,10 @@ pub struct ChannelEnd {
 
 struct WakeOnDrop(Arc<Shared>);
 
-impl WakeOnDrop {
-    fn wake(&self) {
-        self.0.woken.store(true, Ordering::Release);
-        self.0.waker.wake();
-    }
-}
-
 impl Drop for WakeOnDrop {
     fn drop(&mut self) {
         self.0.closed.store(true, Ordering::Release);
-        self.wake();
+        self.0.wake();
     }
 }
 
@@ -187,7 +238,7 @@ impl ChannelEnd {
     /// # Realtime
     /// Tokio's run queue: a mutex held for a few instructions, perhaps one system call. No allocation.
     pub fn wake(&self) {
-        self.wake.wake();
+        self.wake.0.wake();
     }
 
     /// Passes on what the caller said, read at `now`, and wakes the task.
@@ -218,16 +269,29 @@ impl ChannelEnd {
     /// # Realtime
     /// Wait-free; no allocation until the conversation is over.
     pub fn told(&self) -> Option<Command> {
-        if self.wake.0.stop.load(Ordering::Acquire) {
-            return Some(Command::End(Outcome::new(Status::Stopped, "the session was stopped from outside")));
+        let shared = &self.wake.0;
+        if shared.stop.load(Ordering::Acquire) {
+            return Some(Command::End(shared.torn_off()));
         }
         match self.commands.try_recv() {
             Ok(command) => Some(command),
             Err(TryRecvError::Empty) => None,
-            Err(TryRecvError::Disconnected) => {
-                Some(Command::End(Outcome::new(Status::Error, "the call's task ended unexpectedly")))
-            }
+            Err(TryRecvError::Disconnected) => Some(Command::End(shared.torn_off())),
         }
+    }
+
+    /// True while somebody holds the agent from outside.
+    ///
+    /// # Realtime
+    /// One load.
+    pub fn is_held(&self) -> bool {
+        self.wake.0.info.condition.is_held()
+    }
+
+    /// Says how the session ended. The first word counts.
+    pub fn finish(&self, outcome: &Outcome) {
+        let shared = &self.wake.0;
+        let _ = shared.ended.set((outcome.clone(), shared.info.started.elapsed()));
     }
 
     /// The session as others see it.
@@ -243,6 +307,7 @@ pub(crate) struct TaskEnd {
     caller_keep: usize,
     events: Receiver<CallerEvent>,
     commands: Sender<Command>,
+    orders: Receiver<Order>,
     shared: Arc<Shared>,
 }
 
@@ -265,6 +330,11 @@ impl TaskEnd {
     /// The next event from the line, if there is one now.
     pub(crate) fn next_event(&self) -> Option<CallerEvent> {
         self.events.try_recv().ok()
+    }
+
+    /// The next order from outside, if there is one now.
+    pub(crate) fn next_order(&self) -> Option<Order> {
+        self.orders.try_recv().ok()
     }
 
     /// True when the channel end is gone: nobody listens any more.
@@ -292,5 +362,38 @@ impl TaskEnd {
     /// What is shared with those who look at the session from outside.
     pub(crate) fn shared(&self) -> &Arc<Shared> {
         &self.shared
+    }
+}
+
+#[cfg(test)]
+impl Shared {
+    /// A session that nobody runs, and the task's end of it.
+    pub(crate) fn for_tests() -> (Arc<Self>, TaskEnd) {
+        use crate::events::{Direction, Origin};
+        let origin = Origin {
+            direction: Direction::Inbound,
+            channel: "PJSIP/1001-00000001".to_owned(),
+            uniqueid: "1.1".to_owned(),
+            caller: None,
+        };
+        let info = SessionInfo {
+            id: "1.0001".to_owned(),
+            profile: "p".to_owned(),
+            origin,
+            started: Instant::now(),
+            condition: crate::control::Condition::default(),
+            stats: crate::CallStats::default(),
+        };
+        let bell = Doorbell::new(File::options().write(true).open("/dev/null").expect("there is nothing"));
+        let (_, task, _) = link(info, Arc::default(), bell, Format::ALAW, Duration::ZERO, Backlog::Played);
+        (task.shared.clone(), task)
+    }
+}
+
+#[cfg(test)]
+impl TaskEnd {
+    /// Orders not yet taken.
+    pub(crate) fn waiting_orders(&self) -> usize {
+        self.orders.len()
     }
 }

@@ -11,11 +11,16 @@ use ai_media::barge_in;
 use ai_media::transcode::Transcoder;
 use ai_media::{Encoding, Format};
 use tokio::runtime::{Handle, Runtime};
+use tokio::sync::oneshot;
 
+use crate::Status;
 use crate::call::Call;
+use crate::control::Condition;
+use crate::events::{Events, Origin};
 use crate::link::{ChannelEnd, Doorbell, Shared, link};
 use crate::moderation;
 use crate::options::CallOptions;
+use crate::report::{Ledger, Report, Totals};
 use crate::route::{Legacy, Route};
 use crate::settings::{Profile, Settings};
 use crate::stats::{CallStats, SessionInfo};
@@ -40,6 +45,8 @@ pub struct Sidecar {
     handle: Handle,
     workers: usize,
     sessions: Arc<Sessions>,
+    events: Arc<Events>,
+    ledger: Arc<Ledger>,
 }
 
 /// `max_sessions` are up already.
@@ -106,6 +113,8 @@ impl Sidecar {
             runtime: Mutex::new(Some(runtime)),
             workers,
             sessions: Arc::default(),
+            events: Arc::default(),
+            ledger: Arc::default(),
         })
     }
 
@@ -123,22 +132,30 @@ impl Sidecar {
     }
 
     /// Begins the call `plan` on `channel`, which reads and writes `format` and waits on `doorbell`.
-    pub fn begin(&self, seat: Seat, plan: CallPlan, channel: String, format: Format, doorbell: Doorbell) -> ChannelEnd {
+    pub fn begin(&self, seat: Seat, plan: CallPlan, origin: Origin, format: Format, doorbell: Doorbell) -> ChannelEnd {
         let info = SessionInfo {
             id: self.sessions.next_id(),
             profile: plan.route.profile().name.clone(),
-            channel,
+            origin,
             started: Instant::now(),
+            condition: Condition::default(),
             stats: CallStats::default(),
         };
         let profile = plan.route.profile();
         let (preroll, backlog) = (profile.playout_target, profile.playout_backlog);
-        let (mut channel_end, task_end, feed) = link(info, doorbell, format, preroll, backlog);
+        let (mut channel_end, task_end, feed) = link(info, self.events.clone(), doorbell, format, preroll, backlog);
         let shared = task_end.shared().clone();
+        let (ledger, dialect) = (self.ledger.clone(), profile.dialect.clone());
         let call = Call::new(task_end, plan.route, plan.dialect, format, feed);
         let task = self.handle.spawn(async move {
+            let report = Report::begin(shared.clone(), ledger, &dialect);
             let listing = seat.list(shared);
-            call.run(move || drop(listing)).await;
+            let (open, over) = oneshot::channel::<()>();
+            let told = async {
+                let _ = over.await;
+                report.end().await;
+            };
+            tokio::join!(call.run(move || drop((listing, open))), told);
         });
         channel_end.task = Some(task);
         channel_end
@@ -149,10 +166,37 @@ impl Sidecar {
         self.sessions.table().values().for_each(|shared| look(&shared.info));
     }
 
-    /// Ends the session `id`; false if there is none.
-    pub fn stop(&self, id: &str) -> bool {
-        let found = self.sessions.table().get(id).cloned();
-        found.inspect(|shared| shared.stop()).is_some()
+    /// The session `id`, or the one that began on the channel `id`.
+    pub(crate) fn find_session(&self, id: &str) -> Option<Arc<Shared>> {
+        let table = self.sessions.table();
+        table.get(id).or_else(|| table.values().find(|shared| shared.info.origin.channel == id)).cloned()
+    }
+
+    /// Looks at the session `id`, or at the one that began on the channel `id`.
+    pub fn look_at<T>(&self, id: &str, look: impl FnOnce(&SessionInfo) -> T) -> Option<T> {
+        self.find_session(id).map(|shared| look(&shared.info))
+    }
+
+    /// What happens in all calls.
+    pub fn events(&self) -> &Events {
+        &self.events
+    }
+
+    /// What all sessions so far come to, those included that are up.
+    pub fn totals(&self) -> Totals {
+        let mut totals = self.ledger.totals().clone();
+        self.for_each_session(|session| totals.add(&session.stats));
+        totals
+    }
+
+    /// Counts a call that was turned away with `status` before it was a session.
+    pub fn turned_away(&self, status: Status) {
+        self.ledger.totals().count(status);
+    }
+
+    /// The most sessions that were up at a time.
+    pub fn most_sessions(&self) -> usize {
+        self.sessions.most.load(Ordering::Relaxed)
     }
 
     /// Ends every session; answers how many there were.
@@ -178,6 +222,7 @@ impl Sidecar {
         if let Some(runtime) = runtime {
             runtime.shutdown_timeout(patience);
         }
+        self.events.close();
     }
 }
 
@@ -216,6 +261,7 @@ pub(crate) fn transcoder(from: Format, to: Format) -> Transcoder {
 struct Sessions {
     table: Mutex<BTreeMap<String, Arc<Shared>>>,
     seats: AtomicUsize,
+    most: AtomicUsize,
     made: AtomicU64,
 }
 
@@ -239,7 +285,10 @@ impl Seat {
     fn take(sessions: &Arc<Sessions>, limit: usize) -> Result<Self, LimitReached> {
         let free = |seats| (limit == 0 || seats < limit).then_some(seats + 1);
         match sessions.seats.fetch_update(Ordering::AcqRel, Ordering::Acquire, free) {
-            Ok(_) => Ok(Self(sessions.clone())),
+            Ok(before) => {
+                sessions.most.fetch_max(before + 1, Ordering::Relaxed);
+                Ok(Self(sessions.clone()))
+            }
             Err(_) => Err(LimitReached { limit }),
         }
     }

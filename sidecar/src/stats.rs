@@ -7,6 +7,9 @@ use std::time::{Duration, Instant};
 
 use hdrhistogram::Histogram;
 
+use crate::control::Condition;
+use crate::events::Origin;
+
 /// A time that is not known until it is.
 ///
 /// # Realtime
@@ -49,7 +52,7 @@ pub(crate) fn millis(time: Duration) -> impl fmt::Display {
 }
 
 /// How long the parts of a conversation took, each a distribution over the session. [µs]
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Latencies {
     /// From a caller's frame read until its bytes were written to the socket.
     pub uplink: Histogram<u32>,
@@ -64,6 +67,22 @@ pub struct Latencies {
 impl Default for Latencies {
     fn default() -> Self {
         Self { uplink: times(), turn_start: times(), response: times(), barge_in_stop: times() }
+    }
+}
+
+impl Latencies {
+    /// Adds those of another session.
+    pub(crate) fn add(&mut self, other: &Self) {
+        let pairs = [
+            (&mut self.uplink, &other.uplink),
+            (&mut self.turn_start, &other.turn_start),
+            (&mut self.response, &other.response),
+            (&mut self.barge_in_stop, &other.barge_in_stop),
+        ];
+        for (sum, part) in pairs {
+            let added = sum.add(part);
+            debug_assert!(added.is_ok(), "all of them have the same bounds");
+        }
     }
 }
 
@@ -88,6 +107,36 @@ pub fn describe(histogram: &Histogram<u32>) -> String {
     let at = |share| millis(Duration::from_micros(histogram.value_at_quantile(share)));
     let most = millis(Duration::from_micros(histogram.max()));
     format!("p50 {}, p95 {}, p99 {}, most {most} ({} times)", at(0.5), at(0.95), at(0.99), histogram.len())
+}
+
+/// What a distribution comes to.
+#[derive(Debug, Clone, PartialEq, serde::Serialize)]
+pub struct Distribution {
+    /// Times it was measured.
+    pub count: u64,
+    /// Median. [ms]
+    pub p50_ms: f64,
+    /// 95 of 100 were at most this. [ms]
+    pub p95_ms: f64,
+    /// 99 of 100 were at most this. [ms]
+    pub p99_ms: f64,
+    /// The longest. [ms]
+    pub max_ms: f64,
+}
+
+impl Distribution {
+    /// That of `histogram`, unless it is empty.
+    pub fn of(histogram: &Histogram<u32>) -> Option<Self> {
+        let ms = |micros: u64| micros as f64 / 1000.0;
+        let at = |share| ms(histogram.value_at_quantile(share));
+        (!histogram.is_empty()).then(|| Self {
+            count: histogram.len(),
+            p50_ms: at(0.5),
+            p95_ms: at(0.95),
+            p99_ms: at(0.99),
+            max_ms: ms(histogram.max()),
+        })
+    }
 }
 
 /// Figures of one session. Written by the session's two threads, read by anybody.
@@ -135,10 +184,12 @@ pub struct SessionInfo {
     pub id: String,
     /// Name of the profile.
     pub profile: String,
-    /// Name of the channel.
-    pub channel: String,
+    /// Where it comes from.
+    pub origin: Origin,
     /// When it began.
     pub started: Instant,
+    /// What it is doing.
+    pub condition: Condition,
     /// Its figures.
     pub stats: CallStats,
 }

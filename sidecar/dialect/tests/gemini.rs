@@ -2,11 +2,9 @@
 
 mod common;
 
-use std::time::Duration;
-
-use ai_dialect::{Noticed, Output, Payload, Secret, Session, Speaker, Tool, TurnDetection};
+use ai_dialect::{FaultKind, Noticed, Output, Payload, Secret, Session, Speaker, Tool, TurnDetection};
 use ai_media::Format;
-use common::{Talk, audio_sent, sent, unrecognised, withstands_nonsense};
+use common::{Talk, audio_sent, fault, sent, unrecognised, withstands_nonsense};
 use serde_json::{Value, json};
 
 const URL: &str = "wss://generativelanguage.googleapis.com/ws/google.ai.generativelanguage.v1beta.GenerativeService.BidiGenerateContent";

@@ -80,6 +80,9 @@ impl Call {
     pub(super) fn interrupt(&mut self, audible: bool, noticed: Noticed) {
         self.end.shared().info.stats.barge_ins.fetch_add(u32::from(audible), Ordering::Relaxed);
         self.noticed = noticed;
+        if audible {
+            self.tell_barge_in(noticed);
+        }
         self.line.flush();
         self.end.ring();
         // A flush at the place of the one before has nothing to wait for.
@@ -95,6 +98,7 @@ impl Call {
         let [heard_ms, received_ms] =
             [|item: &Heard| item.heard_ms, |item: &Heard| item.received_ms].map(|ms| heard.iter().map(ms).sum());
         self.memory.interrupted(heard_ms, received_ms);
+        self.tell_heard((!heard.is_empty()).then_some((heard_ms, received_ms)));
         if let Some(item) = heard.first() {
             let (heard, received) = (item.heard_ms, item.received_ms);
             info!("AI {}: interrupted after {heard} ms of {received} ms of the answer", self.id());

@@ -51,6 +51,15 @@ impl Builder {
         self
     }
 
+    /// Switches AMI on, for users with these names and classes to read and to write.
+    pub fn ami(self, users: &[(&str, &str, &str)]) -> Self {
+        let user = |(name, read, write): &(&str, &str, &str)| {
+            format!("[{name}]\nsecret = {}\nread = {read}\nwrite = {write}\n", crate::ami::SECRET)
+        };
+        let users: String = users.iter().map(user).collect();
+        self.edit("manager.conf", "enabled = no", "enabled = yes").append("manager.conf", users)
+    }
+
     /// Leaves the module under test out: a plain Asterisk.
     pub fn without_bridge(self) -> Self {
         self.edit("modules.conf", "load = res_ai_bridge.so", "")

@@ -26,6 +26,7 @@
 
 #![forbid(unsafe_code)]
 
+mod ami;
 mod asterisk;
 mod codec;
 mod config;
@@ -39,6 +40,7 @@ mod speech;
 mod wait;
 mod wav;
 
+pub use ami::{Ami, Message};
 pub use asterisk::{Builder, ProcessFigures, Rig};
 pub use codec::Codec;
 pub use phone::{Phone, PhoneCall};

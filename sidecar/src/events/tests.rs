@@ -1,0 +1,181 @@
+use std::collections::BTreeSet;
+use std::thread;
+
+use serde_json::{Value, json};
+
+use super::*;
+use crate::stats::record;
+
+fn origin() -> Origin {
+    Origin {
+        direction: Direction::Inbound,
+        channel: "PJSIP/1001-00000001".to_owned(),
+        uniqueid: "1795305600.1".to_owned(),
+        caller: Some("1001".to_owned()),
+    }
+}
+
+fn publish(events: &Events, what: What) {
+    events.publish("6920b1c0.0001", "support", &origin(), || what);
+}
+
+fn said(text: &str, complete: bool) -> What {
+    What::Transcript { speaker: Speaker::Caller, text: text.to_owned(), complete }
+}
+
+/// Every kind of event, with as much in it as there can be and with as little.
+fn every_kind() -> Vec<What> {
+    let stats = CallStats::default();
+    let little = Figures::from(&stats);
+    stats.connect.set(Duration::from_micros(1234));
+    record(&mut stats.latencies().response, Duration::from_millis(700));
+    let end = CallEnd {
+        status: Status::Complete,
+        reason: "the agent hung up".to_owned(),
+        duration_ms: 61_000,
+        transfer: None,
+        digit: None,
+        figures: little,
+    };
+    let states = ["connecting", "talking", "reconnecting", "on_hold", "held"];
+    let all = [CallState::Connecting, CallState::Talking, CallState::Reconnecting, CallState::OnHold, CallState::Held];
+    assert_eq!(all.map(CallState::name), states);
+    let mut kinds = vec![
+        What::CallStart { dialect: "openai".to_owned() },
+        said("Guten Tag", true),
+        said("Guten", false),
+        What::Transcript { speaker: Speaker::Operator, text: String::new(), complete: true },
+        What::BargeIn { noticed_by: NoticedBy::Line, heard_ms: Some(420), received_ms: Some(3000) },
+        What::BargeIn { noticed_by: NoticedBy::Provider, heard_ms: None, received_ms: None },
+        What::ToolCall {
+            call_id: "call_1".to_owned(),
+            tool: "hangup".to_owned(),
+            arguments: "{}".to_owned(),
+            error: None,
+        },
+        What::ToolCall {
+            call_id: String::new(),
+            tool: "x".to_owned(),
+            arguments: "not json".to_owned(),
+            error: Some("there is no such tool".to_owned()),
+        },
+        What::Suggestion { text: "Offer a refund".to_owned(), complete: true },
+        What::CallEnd(Box::new(end.clone())),
+        What::CallEnd(Box::new(CallEnd {
+            transfer: Some("200@queues".to_owned()),
+            digit: Some('#'),
+            figures: Figures::from(&stats),
+            ..end
+        })),
+    ];
+    kinds.extend(all.map(|state| What::CallStatus { state }));
+    kinds
+}
+
+#[test]
+fn every_event_is_as_the_schema_says_and_the_schema_has_no_other() {
+    let schema: Value = serde_json::from_str(SCHEMA).expect("the schema is JSON");
+    let validator = jsonschema::draft202012::new(&schema).expect("the schema is one");
+    let events = Events::default();
+    let mut subscription = events.subscribe();
+    let mut kinds = BTreeSet::new();
+    for what in every_kind() {
+        publish(&events, what);
+        let Some(Notice::Event(event)) = subscription.wait() else { panic!("an event was published") };
+        let json = serde_json::to_value(&*event).expect("it becomes JSON");
+        if let Err(problem) = validator.validate(&json) {
+            panic!("{problem} at {}: {json}", problem.instance_path());
+        }
+        kinds.insert(json["event"].as_str().expect("a kind").to_owned());
+        for field in ["id", "time", "session", "channel"] {
+            let mut less = json.clone();
+            less.as_object_mut().expect("an object").remove(field);
+            assert!(!validator.is_valid(&less), "without {field}");
+        }
+        let mut more = json.clone();
+        more["surprise"] = json!(1);
+        assert!(!validator.is_valid(&more), "with a field that nobody knows");
+    }
+    let known = schema["oneOf"].as_array().expect("a list").iter();
+    let known: BTreeSet<_> =
+        known.map(|kind| kind["$ref"].as_str().expect("a reference").replace("#/$defs/", "")).collect();
+    assert_eq!(kinds, known);
+}
+
+#[test]
+fn the_time_is_utc_with_milliseconds() {
+    let time = UNIX_EPOCH + Duration::from_micros(1_795_305_600_123_999);
+    let event =
+        Event { id: 1, time, session: String::new(), profile: String::new(), origin: origin(), what: said("", true) };
+    assert_eq!(serde_json::to_value(&event).expect("JSON")["time"], "2026-11-22T00:00:00.123Z");
+}
+
+#[test]
+fn nothing_is_made_for_nobody() {
+    let events = Events::default();
+    events.publish("s", "p", &origin(), || panic!("nobody wants this"));
+    drop(events.subscribe());
+    events.publish("s", "p", &origin(), || panic!("nobody wants this any more"));
+    let mut subscription = events.subscribe();
+    publish(&events, said("now", true));
+    assert!(matches!(subscription.wait(), Some(Notice::Event(_))));
+}
+
+#[test]
+fn ids_grow_for_every_reader_however_many_calls_publish() {
+    let events = Events::default();
+    let (mut first, mut second) = (events.subscribe(), events.subscribe());
+    thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| (0..200).for_each(|_| publish(&events, said("word", true))));
+        }
+    });
+    events.close();
+    let ids = |subscription: &mut Subscription| {
+        let ids: Vec<_> = std::iter::from_fn(|| subscription.wait())
+            .map(|notice| match notice {
+                Notice::Event(event) => event.id,
+                Notice::Missed(missed) => panic!("{missed} missed"),
+            })
+            .collect();
+        assert!(ids.is_sorted_by(|before, after| before < after));
+        ids
+    };
+    let seen = ids(&mut first);
+    assert_eq!(seen.len(), 800);
+    assert_eq!(seen, ids(&mut second));
+    assert!(seen[799] < 1 << 53, "JavaScript's integers");
+}
+
+#[test]
+fn who_does_not_read_misses_the_oldest_and_learns_how_many() {
+    let events = Events::default();
+    let mut slow = events.subscribe();
+    for number in 0..CAPACITY + 10 {
+        publish(&events, said(&number.to_string(), true));
+    }
+    assert_eq!(slow.wait(), Some(Notice::Missed(10)));
+    let Some(Notice::Event(event)) = slow.wait() else { panic!("the rest is there") };
+    assert_eq!(event.what, said("10", true));
+}
+
+#[test]
+fn pieces_go_only_to_those_who_want_them() {
+    let events = Events::default();
+    let (mut all, mut whole) = (events.subscribe(), events.subscribe_to_whole());
+    publish(&events, said("Guten", false));
+    publish(&events, said("Guten Tag", true));
+    events.close();
+    let read = |subscription: &mut Subscription| std::iter::from_fn(|| subscription.wait()).count();
+    assert_eq!((read(&mut all), read(&mut whole)), (2, 1));
+    assert_eq!(events.subscribe().wait(), None, "nothing comes after the end");
+}
+
+#[test]
+fn an_endless_text_is_cut() {
+    let events = Events::default();
+    let mut subscription = events.subscribe();
+    publish(&events, said(&"ä".repeat(TEXT_MAX + 1), true));
+    let Some(Notice::Event(event)) = subscription.wait() else { panic!("it was published") };
+    assert_eq!(event.what, said(&"ä".repeat(TEXT_MAX), true));
+}

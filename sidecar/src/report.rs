@@ -1,0 +1,100 @@
+//! What is told of a session's beginning and end, and what all sessions come to.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use crate::events::{CallEnd, Figures, What};
+use crate::link::Shared;
+use crate::stats::{CallStats, Latencies};
+use crate::{Outcome, Status};
+
+/// What the sessions since the module was loaded come to.
+#[derive(Debug, Clone, Default)]
+pub struct Totals {
+    /// How many ended in which way, by `AISTATUS`. Calls that were turned away before they were a session count, too.
+    pub ended: BTreeMap<&'static str, u64>,
+    /// Turns agents began to speak.
+    pub turns: u64,
+    /// Times callers interrupted.
+    pub barge_ins: u64,
+    /// Times playback was held for what turned out to be noise.
+    pub taken_back: u64,
+    /// Times audio ran dry in mid-turn.
+    pub underruns: u64,
+    /// Caller audio that never reached an AI. [ms]
+    pub dropped_ms: u64,
+    /// Times a lost connection to an AI was set up again.
+    pub reconnects: u64,
+    /// How long the parts of the conversations took.
+    pub latencies: Latencies,
+}
+
+impl Totals {
+    /// Adds the figures of one session.
+    pub(crate) fn add(&mut self, stats: &CallStats) {
+        self.turns += u64::from(stats.turns.load(Ordering::Relaxed));
+        self.barge_ins += u64::from(stats.barge_ins.load(Ordering::Relaxed));
+        self.taken_back += u64::from(stats.taken_back.load(Ordering::Relaxed));
+        self.underruns += stats.underruns.load(Ordering::Relaxed);
+        self.dropped_ms += stats.dropped_ms.load(Ordering::Relaxed);
+        self.reconnects += u64::from(stats.reconnects.load(Ordering::Relaxed));
+        self.latencies.add(&stats.latencies());
+    }
+
+    pub(crate) fn count(&mut self, status: Status) {
+        *self.ended.entry(status.name()).or_default() += 1;
+    }
+}
+
+/// The totals of the sessions that are over.
+#[derive(Default)]
+pub(crate) struct Ledger(Mutex<Totals>);
+
+impl Ledger {
+    pub(crate) fn totals(&self) -> MutexGuard<'_, Totals> {
+        // Sums: a panic elsewhere leaves them usable.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Tells of a session's end when it is dropped, whatever has ended it.
+pub(crate) struct Report {
+    shared: Arc<Shared>,
+    ledger: Arc<Ledger>,
+}
+
+impl Report {
+    /// Tells that the session has begun.
+    pub(crate) fn begin(shared: Arc<Shared>, ledger: Arc<Ledger>, dialect: &str) -> Self {
+        shared.publish(|| What::CallStart { dialect: dialect.to_owned() });
+        Self { shared, ledger }
+    }
+
+    /// The task has nothing more to tell: waits for the channel thread's word on how it ended.
+    pub(crate) async fn end(self) {
+        self.shared.gone().await;
+    }
+}
+
+impl Drop for Report {
+    fn drop(&mut self) {
+        let (Outcome { status, reason, transfer, digit }, duration) = self.shared.ended();
+        let stats = &self.shared.info.stats;
+        let mut totals = self.ledger.totals();
+        totals.count(status);
+        totals.add(stats);
+        drop(totals);
+        self.shared.publish(|| {
+            let duration_ms = duration.as_millis() as u64;
+            What::CallEnd(Box::new(CallEnd {
+                status,
+                reason,
+                duration_ms,
+                transfer,
+                digit,
+                figures: Figures::from(stats),
+            }))
+        });
+    }
+}
