@@ -12,16 +12,16 @@
 mod event;
 mod messages;
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Instant;
 
 use ai_media::Format;
 use serde_json::Value;
 
+use crate::outbox::Outbox;
 use crate::{
-    AudioChoice, Dialect, Fault, FaultKind, Handshake, Heard, Message, Noticed, Output, Payload, Provider, Session,
-    Speaker, json,
+    AudioChoice, Dialect, FaultKind, Handshake, Heard, Message, Noticed, Output, Payload, Provider, Session, Speaker,
+    json,
 };
 use event::{Content, Event};
 
@@ -68,7 +68,7 @@ pub struct Gemini {
     /// Calls that wait for their result: id and name.
     calls: Vec<(String, String)>,
     item: Arc<str>,
-    outputs: VecDeque<Output>,
+    outbox: Outbox,
 }
 
 /// What somebody has said so far; it is transcribed piece by piece, and nobody tells its end.
@@ -82,6 +82,7 @@ impl Gemini {
     pub fn new(session: Session) -> Self {
         let silent = |speaker| Utterance { speaker, text: String::new() };
         Self {
+            outbox: Outbox::new(&session),
             session,
             ready: false,
             speaking: false,
@@ -90,7 +91,6 @@ impl Gemini {
             agent_said: silent(Speaker::Agent),
             calls: Vec::new(),
             item: Arc::from("answer"),
-            outputs: VecDeque::new(),
         }
     }
 }
@@ -118,7 +118,7 @@ impl Dialect for Gemini {
     }
 
     fn handle_open(&mut self, _now: Instant) {
-        self.send(messages::setup(&self.session));
+        self.outbox.send(messages::setup(&self.session));
     }
 
     fn handle_message(&mut self, message: Message<'_>) {
@@ -128,19 +128,19 @@ impl Dialect for Gemini {
         };
         match parsed {
             Ok(event) => self.handle_event(event),
-            Err(error) => self.not_understood(&format!("not a message of this protocol (column {})", error.column())),
+            Err(error) => self.outbox.not_readable(&error),
         }
     }
 
     fn handle_caller_audio(&mut self, audio: &[u8]) {
         if self.ready && !audio.is_empty() {
             let message = Payload::Text(messages::caller_audio(audio));
-            self.outputs.push_back(Output::SendAudio { message, audio_bytes: audio.len() });
+            self.outbox.send_audio(message, audio);
         }
     }
 
     fn handle_digits(&mut self, digits: &str) {
-        self.send(messages::text(&crate::session::keys_pressed(digits)));
+        self.outbox.send(messages::text(&crate::session::keys_pressed(digits)));
     }
 
     fn handle_interrupted(&mut self, _heard: &[Heard], by: Noticed) {
@@ -150,12 +150,12 @@ impl Dialect for Gemini {
     fn handle_tool_result(&mut self, call_id: &str, result: &str, _go_on: bool) {
         if let Some(at) = self.calls.iter().position(|(id, _)| id == call_id) {
             let (id, name) = self.calls.swap_remove(at);
-            self.send(messages::tool_response(&id, &name, result));
+            self.outbox.send(messages::tool_response(&id, &name, result));
         }
     }
 
     fn poll_output(&mut self) -> Option<Output> {
-        self.outputs.pop_front()
+        self.outbox.pop()
     }
 }
 
@@ -184,12 +184,12 @@ impl Gemini {
         }
         if !event.go_away.is_null() {
             let left = json::text(&event.go_away, "timeLeft");
-            self.fault(FaultKind::Transient, &format!("the server will end the session in {left}"));
+            self.outbox.fault(FaultKind::Transient, &format!("the server will end the session in {left}"));
         }
         let silent = [&event.session_resumption_update, &event.usage_metadata];
         let others = [&event.tool_call, &event.tool_call_cancellation, &event.go_away];
         if !known && silent.into_iter().chain(others).all(Value::is_null) {
-            self.not_understood("a message with nothing in it that is known");
+            self.outbox.not_understood("a message with nothing in it that is known");
         }
     }
 
@@ -197,9 +197,9 @@ impl Gemini {
         if std::mem::replace(&mut self.ready, true) {
             return;
         }
-        self.outputs.push_back(Output::Ready);
+        self.outbox.push(Output::Ready);
         if !self.session.greeting.is_empty() {
-            self.send(messages::text(&self.session.greeting_order()));
+            self.outbox.send(messages::text(&self.session.greeting_order()));
         }
     }
 
@@ -207,7 +207,7 @@ impl Gemini {
         if content.interrupted {
             self.end_answer();
             if self.session.interrupt_response {
-                self.outputs.push_back(Output::Flush);
+                self.outbox.push(Output::Flush);
             }
         }
         self.handle_piece(Speaker::Caller, &content.input_transcription.text);
@@ -217,7 +217,7 @@ impl Gemini {
         }
         if content.generation_complete || content.turn_complete {
             if std::mem::take(&mut self.speaking) && !self.muted {
-                self.outputs.push_back(Output::AgentAudioDone);
+                self.outbox.push(Output::AgentAudioDone);
             }
             self.muted = false;
         }
@@ -231,13 +231,13 @@ impl Gemini {
             return;
         }
         if !is_agent_audio(mime_type) {
-            return self.not_understood(&format!("data of type {mime_type}"));
+            return self.outbox.not_understood(&format!("data of type {mime_type}"));
         }
         self.speaking = true;
         match json::audio(base64) {
             Ok(_) if self.muted => {}
-            Ok(audio) => self.outputs.push_back(Output::AgentAudio { item: Arc::clone(&self.item), audio }),
-            Err(_) => self.not_understood("audio that is not base64"),
+            Ok(audio) => self.outbox.agent_audio(&self.item, audio),
+            Err(_) => self.outbox.not_understood("audio that is not base64"),
         }
     }
 
@@ -260,14 +260,12 @@ impl Gemini {
         if utterance.text.len() + piece.len() <= UTTERANCE_MAX {
             utterance.text.push_str(piece);
         }
-        self.outputs.push_back(Output::Transcript { speaker, text: piece.to_owned(), complete: false });
+        self.outbox.transcript(speaker, piece, false);
     }
 
     fn finish(&mut self, speaker: Speaker) {
-        let text = std::mem::take(&mut self.utterance(speaker).text).trim().to_owned();
-        if !text.is_empty() {
-            self.outputs.push_back(Output::Transcript { speaker, text, complete: true });
-        }
+        let text = std::mem::take(&mut self.utterance(speaker).text);
+        self.outbox.transcript(speaker, &text, true);
     }
 
     fn utterance(&mut self, speaker: Speaker) -> &mut Utterance {
@@ -280,33 +278,20 @@ impl Gemini {
     fn call_tool(&mut self, call: &Value) {
         let [id, name] = ["id", "name"].map(|key| json::id(call, key).to_owned());
         if id.is_empty() || self.calls.len() == MAX_CALLS {
-            return self.not_understood("a function call without an id, or one too many");
+            return self.outbox.not_understood("a function call without an id, or one too many");
         }
         let arguments = if call["args"].is_null() { "{}".to_owned() } else { call["args"].to_string() };
         self.calls.push((id.clone(), name.clone()));
-        self.outputs.push_back(Output::ToolCall { call_id: id, name, arguments });
+        self.outbox.push(Output::ToolCall { call_id: id, name, arguments });
     }
 
     /// Only some servers tell.
     fn handle_voice_activity(&mut self, activity: &str) {
         match activity {
-            "ACTIVITY_START" => self.outputs.push_back(Output::CallerSpeechStarted),
-            "ACTIVITY_END" => self.outputs.push_back(Output::CallerSpeechStopped { at_ms: None }),
+            "ACTIVITY_START" => self.outbox.push(Output::CallerSpeechStarted),
+            "ACTIVITY_END" => self.outbox.push(Output::CallerSpeechStopped { at_ms: None }),
             _ => {}
         }
-    }
-
-    fn fault(&mut self, kind: FaultKind, message: &str) {
-        let message = self.session.presentable(message);
-        self.outputs.push_back(Output::Fault(Fault { kind, message }));
-    }
-
-    fn not_understood(&mut self, what: &str) {
-        self.outputs.push_back(Output::Unrecognised(self.session.presentable(what)));
-    }
-
-    fn send(&mut self, message: String) {
-        self.outputs.push_back(Output::Send(message));
     }
 }
 

@@ -26,6 +26,7 @@ pub mod elevenlabs;
 pub mod gemini;
 mod json;
 pub mod openai;
+mod outbox;
 pub mod raw;
 mod session;
 pub mod twilio;

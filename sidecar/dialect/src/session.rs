@@ -88,18 +88,6 @@ pub enum Turn {
 }
 
 impl Session {
-    /// `text` fit for a log: one line, bounded, and without any secret of this session that somebody may have repeated.
-    pub(crate) fn presentable(&self, text: &str) -> String {
-        let headers = self.headers.iter().map(|(_, value)| value);
-        let hidden = headers.chain([&self.api_key]).fold(text.to_owned(), |text, secret| secret.hidden_in(text));
-        let mut line: String =
-            hidden.chars().take(MAX_TEXT_CHARS).map(|c| if c.is_control() { ' ' } else { c }).collect();
-        if hidden.chars().nth(MAX_TEXT_CHARS).is_some() {
-            line.push('…');
-        }
-        line
-    }
-
     /// The order to open the conversation with the greeting, which may be a text or an instruction.
     pub(crate) fn greeting_order(&self) -> String {
         format!(
@@ -129,9 +117,6 @@ impl Session {
 pub(crate) fn keys_pressed(digits: &str) -> String {
     format!("(The caller pressed these keys on the telephone: {digits})")
 }
-
-/// A log line is read by a person.
-const MAX_TEXT_CHARS: usize = 300;
 
 impl Default for Session {
     /// The configuration's defaults, with neither server nor account.

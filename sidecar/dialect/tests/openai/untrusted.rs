@@ -14,7 +14,7 @@ fn what_is_no_event_is_not_recognised() {
     let mut talk = Talk::ready(session());
     for text in ["", "hello", "{", "\"secret\"", "7", "null", r#"{"type":"error","type":"error"}"#] {
         talk.0.handle_message(Message::Text(text));
-        assert!(unrecognised(&talk.outputs()).starts_with("not a JSON object"), "{text}");
+        assert!(unrecognised(&talk.outputs()).starts_with("not a message of this protocol"), "{text}");
     }
     for text in ["{}", "[]", r#"{"type":7}"#] {
         talk.0.handle_message(Message::Text(text));
