@@ -4,12 +4,15 @@
 //!  Settings ──► ◄── SettingsApplied     audio (binary) ──► ◄── audio (binary), UserStartedSpeaking, texts, function calls
 //! ```
 //!
-//! The server finds turns and interruptions by itself and is not told what was heard.
+//! The server finds turns and interruptions by itself and is not told what was heard. A session that takes over gets the
+//! history with its settings. An agent that was set up at Deepgram takes none there, so its prompt gets it, in words; and
+//! if it has a greeting of its own, the caller hears that again.
 //!
 //! Wire format: <https://developers.deepgram.com/docs/voice-agent> and the types of `deepgram-sdk` 7.17.0, read 2026-11.
 
 mod messages;
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -19,7 +22,7 @@ use serde_json::Value;
 use crate::outbox::Outbox;
 use crate::{
     AudioChoice, Dialect, FaultKind, Handshake, Heard, Message, Noticed, Output, Payload, Provider, Session, Speaker,
-    json,
+    json, orders,
 };
 
 /// The dialect `deepgram`.
@@ -51,7 +54,8 @@ pub(crate) const PROVIDER: Provider = Provider {
         _ => Ok(()),
     },
     local_barge_in: true,
-    session_max: None,
+    // <https://developers.deepgram.com/changelog/2026/7/31>, read 2026-11.
+    session_max: Some(Duration::from_secs(2 * 60 * 60)),
     create: |session, phone| Box::new(Deepgram::new(session, phone)),
 };
 
@@ -70,6 +74,8 @@ pub struct Deepgram {
     /// Audio was sent since the last look.
     audio_flows: bool,
     look_at: Option<Instant>,
+    /// What we said in the caller's place and have not seen come back as a text, latest last.
+    said_for_caller: VecDeque<String>,
     /// Calls that wait for their result: id and name.
     calls: Vec<(String, String)>,
     item: Arc<str>,
@@ -87,6 +93,7 @@ impl Deepgram {
             muted: false,
             audio_flows: false,
             look_at: None,
+            said_for_caller: VecDeque::new(),
             calls: Vec::new(),
             item: Arc::from("answer"),
         }
@@ -140,7 +147,7 @@ impl Dialect for Deepgram {
     }
 
     fn handle_digits(&mut self, digits: &str) {
-        self.outbox.send(messages::user_says(&crate::session::keys_pressed(digits)));
+        self.say_for_caller(orders::keys_pressed(digits));
     }
 
     fn handle_interrupted(&mut self, heard: &[Heard], by: Noticed) {
@@ -152,6 +159,19 @@ impl Dialect for Deepgram {
             let (id, name) = self.calls.swap_remove(at);
             self.outbox.send(messages::function_result(&id, &name, result));
         }
+    }
+
+    fn handle_say(&mut self, text: &str) -> bool {
+        self.outbox.send(messages::agent_says(text));
+        true
+    }
+
+    fn handle_context(&mut self, text: &str, answer: bool) -> bool {
+        self.outbox.send(messages::add_to_prompt(text));
+        if answer {
+            self.say_for_caller(orders::aside(orders::SPEAK_NOW));
+        }
+        true
     }
 
     fn next_timeout(&self) -> Option<Instant> {
@@ -177,11 +197,7 @@ impl Dialect for Deepgram {
 impl Deepgram {
     fn handle_event(&mut self, event: &Value) {
         match json::text(event, "type") {
-            "SettingsApplied" => {
-                if !std::mem::replace(&mut self.ready, true) {
-                    self.outbox.push(Output::Ready);
-                }
-            }
+            "SettingsApplied" => self.handle_applied(),
             "UserStartedSpeaking" => {
                 self.muted = false;
                 if self.session.interrupt_response {
@@ -214,13 +230,45 @@ impl Deepgram {
         }
     }
 
+    fn handle_applied(&mut self) {
+        if std::mem::replace(&mut self.ready, true) {
+            return;
+        }
+        let (history, question) = self.session.history_and_question();
+        let question = question.map(str::to_owned);
+        if !self.session.agent_id.is_empty() && !history.is_empty() {
+            let history = orders::history(history);
+            self.outbox.send(messages::add_to_prompt(&history));
+        }
+        self.outbox.push(Output::Ready);
+        if self.session.takes_over() && self.session.agent_owes_answer {
+            // The server answers the caller, and nobody else.
+            self.say_for_caller(question.unwrap_or_else(|| orders::aside(orders::GO_ON)));
+        }
+    }
+
+    fn say_for_caller(&mut self, text: String) {
+        self.outbox.send(messages::user_says(&text));
+        if self.said_for_caller.len() == MAX_CALLS {
+            self.said_for_caller.pop_front();
+        }
+        self.said_for_caller.push_back(text);
+    }
+
     fn handle_text(&mut self, event: &Value) {
         let speaker = match json::text(event, "role") {
             "user" => Speaker::Caller,
             "assistant" => Speaker::Agent,
             _ => return self.outbox.not_understood("a text that nobody said"),
         };
-        self.outbox.transcript(speaker, json::text(event, "content"), true);
+        let text = json::text(event, "content");
+        if speaker == Speaker::Caller
+            && let Some(at) = self.said_for_caller.iter().position(|said| said == text)
+        {
+            self.said_for_caller.remove(at);
+            return;
+        }
+        self.outbox.transcript(speaker, text, true);
     }
 
     fn call_tool(&mut self, call: &Value) {

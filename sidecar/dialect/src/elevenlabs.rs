@@ -6,7 +6,9 @@
 //!  user_audio_chunk, user_message, pong, client_tool_result ──►  ◄── audio, interruption, transcripts, ping, client_tool_call
 //! ```
 //!
-//! The server finds interruptions, and cuts its own memory to what it believes was heard.
+//! The server finds interruptions, and cuts its own memory to what it believes was heard. No session knows of another: one
+//! that takes over is told the history in words. It stays silent at first if the profile has a greeting, as then the
+//! agent lets its first message be changed; another agent's own first message the caller hears again.
 //!
 //! Wire format: `agent.asyncapi.yaml` of `@elevenlabs/types` 0.21.1 and the Python SDK 2.78.0, read 2026-11.
 
@@ -21,7 +23,7 @@ use crate::json::{Text, bounded};
 use crate::outbox::Outbox;
 use crate::{
     AudioChoice, Dialect, FaultKind, Handshake, Heard, HttpRequest, Message, Noticed, Output, Payload, Provider,
-    Secret, Session, Speaker, json, session, url,
+    Secret, Session, Speaker, json, orders, url,
 };
 
 /// The dialect `elevenlabs`.
@@ -149,6 +151,12 @@ impl Dialect for ElevenLabs {
             data["dynamic_variables"] = session.variables();
         }
         json::merge(&mut data, &session.provider_settings);
+        if session.takes_over()
+            && let Some(greeting) = data.pointer_mut("/conversation_config_override/agent/first_message")
+        {
+            // An agent with an empty one waits for the caller.
+            *greeting = json!("");
+        }
         self.outbox.send_json(&data);
     }
 
@@ -171,7 +179,7 @@ impl Dialect for ElevenLabs {
 
     /// There is no event for keys, so the agent is told in words, as if the caller had said them.
     fn handle_digits(&mut self, digits: &str) {
-        self.outbox.send_json(&json!({"type": "user_message", "text": session::keys_pressed(digits)}));
+        self.say_for_caller(&orders::keys_pressed(digits));
     }
 
     fn handle_interrupted(&mut self, _heard: &[Heard], by: Noticed) {
@@ -186,6 +194,19 @@ impl Dialect for ElevenLabs {
             "result": result,
             "is_error": is_error,
         }));
+    }
+
+    /// No event is for it. What the agent is told beside the conversation comes nearer to an order than the caller's words.
+    fn handle_say(&mut self, text: &str) -> bool {
+        self.handle_context(&orders::say(text), true)
+    }
+
+    fn handle_context(&mut self, text: &str, answer: bool) -> bool {
+        self.tell(text);
+        if answer {
+            self.say_for_caller(&orders::aside(orders::SPEAK_NOW));
+        }
+        true
     }
 
     fn poll_output(&mut self) -> Option<Output> {
@@ -273,9 +294,29 @@ impl ElevenLabs {
                 );
             }
         }
-        if !std::mem::replace(&mut self.ready, true) {
-            self.outbox.push(Output::Ready);
+        if std::mem::replace(&mut self.ready, true) {
+            return;
         }
+        let (history, question) = self.session.history_and_question();
+        let question = question.map(str::to_owned);
+        if !history.is_empty() {
+            let history = orders::history(history);
+            self.tell(&history);
+        }
+        self.outbox.push(Output::Ready);
+        if self.session.takes_over() && self.session.agent_owes_answer {
+            self.say_for_caller(&question.unwrap_or_else(|| orders::aside(orders::GO_ON)));
+        }
+    }
+
+    /// Tells the agent something without interrupting it.
+    fn tell(&mut self, text: &str) {
+        self.outbox.send_json(&json!({"type": "contextual_update", "text": text}));
+    }
+
+    /// The agent answers it.
+    fn say_for_caller(&mut self, text: &str) {
+        self.outbox.send_json(&json!({"type": "user_message", "text": text}));
     }
 
     fn handle_audio(&mut self, event: &AudioEvent<'_>) {

@@ -7,21 +7,23 @@
 //! The server finds turns and interruptions, and cuts its own memory. Linear audio only: 16 kHz to it, 24 kHz back.
 //! What it sends is JSON, in text or in binary frames.
 //!
+//! Sessions are resumable: a later connection that brings the handle of an earlier one goes on with its session, which has
+//! no longest time, as its context is compressed. Without a handle the history is told.
+//!
 //! Wire format: <https://ai.google.dev/api/live> and the types of `google-genai` 3.4.0, read 2026-11.
 
 mod event;
 mod messages;
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use ai_media::Format;
 use serde_json::Value;
 
 use crate::outbox::Outbox;
 use crate::{
-    AudioChoice, Dialect, FaultKind, Handshake, Heard, Message, Noticed, Output, Payload, Provider, Session, Speaker,
-    json,
+    AudioChoice, Dialect, Handshake, Heard, Message, Noticed, Output, Payload, Provider, Session, Speaker, json, orders,
 };
 use event::{Content, Event};
 
@@ -46,6 +48,7 @@ pub(crate) const PROVIDER: Provider = Provider {
         false => Ok(()),
     },
     local_barge_in: true,
+    // A connection lasts about ten minutes, and the server says so in good time.
     session_max: None,
     create: |session, _| Box::new(Gemini::new(session)),
 };
@@ -140,7 +143,7 @@ impl Dialect for Gemini {
     }
 
     fn handle_digits(&mut self, digits: &str) {
-        self.outbox.send(messages::text(&crate::session::keys_pressed(digits)));
+        self.outbox.send(messages::text(&orders::keys_pressed(digits)));
     }
 
     fn handle_interrupted(&mut self, _heard: &[Heard], by: Noticed) {
@@ -152,6 +155,19 @@ impl Dialect for Gemini {
             let (id, name) = self.calls.swap_remove(at);
             self.outbox.send(messages::tool_response(&id, &name, result));
         }
+    }
+
+    fn handle_say(&mut self, text: &str) -> bool {
+        self.outbox.send(messages::text(&orders::aside(&orders::say(text))));
+        true
+    }
+
+    /// Whatever the model is told in mid-conversation it answers.
+    fn handle_context(&mut self, text: &str, answer: bool) -> bool {
+        if answer {
+            self.outbox.send(messages::text(&orders::aside(text)));
+        }
+        answer
     }
 
     fn poll_output(&mut self) -> Option<Output> {
@@ -183,12 +199,16 @@ impl Gemini {
             self.handle_voice_activity(json::text(&event.voice_activity, "voiceActivityType"));
         }
         if !event.go_away.is_null() {
-            let left = json::text(&event.go_away, "timeLeft");
-            self.outbox.fault(FaultKind::Transient, &format!("the server will end the session in {left}"));
+            let within = duration(json::text(&event.go_away, "timeLeft"));
+            self.outbox.push(Output::Expiring { within });
         }
-        let silent = [&event.session_resumption_update, &event.usage_metadata];
-        let others = [&event.tool_call, &event.tool_call_cancellation, &event.go_away];
-        if !known && silent.into_iter().chain(others).all(Value::is_null) {
+        let update = &event.session_resumption_update;
+        let handle = json::text(update, "newHandle");
+        if update["resumable"] == Value::Bool(true) && !handle.is_empty() && handle.len() <= MAX_HANDLE_BYTES {
+            self.outbox.push(Output::Resumable { handle: handle.to_owned() });
+        }
+        let others = [&event.tool_call, &event.tool_call_cancellation, &event.go_away, update, &event.usage_metadata];
+        if !known && others.into_iter().all(|value| value.is_null()) {
             self.outbox.not_understood("a message with nothing in it that is known");
         }
     }
@@ -197,9 +217,19 @@ impl Gemini {
         if std::mem::replace(&mut self.ready, true) {
             return;
         }
+        let (history, question) = self.session.history_and_question();
+        if messages::tells_history(&self.session) {
+            self.outbox.send(messages::history(history));
+        }
+        let first_words = match self.session.takes_over() {
+            false if self.session.greeting.is_empty() => None,
+            false => Some(orders::greet(&self.session.greeting)),
+            true if !self.session.agent_owes_answer => None,
+            true => Some(question.map_or_else(|| orders::aside(orders::GO_ON), str::to_owned)),
+        };
         self.outbox.push(Output::Ready);
-        if !self.session.greeting.is_empty() {
-            self.outbox.send(messages::text(&self.session.greeting_order()));
+        if let Some(text) = first_words {
+            self.outbox.send(messages::text(&text));
         }
     }
 
@@ -295,6 +325,12 @@ impl Gemini {
     }
 }
 
+/// A time as protobuf's JSON writes it: seconds, like `9.5s`. Zero if it is left out, or no such time.
+fn duration(text: &str) -> Duration {
+    let seconds = text.strip_suffix('s').and_then(|seconds| seconds.parse().ok());
+    seconds.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok()).unwrap_or_default()
+}
+
 fn is_vertex(url: &str) -> bool {
     let (_, rest) = url.split_once("://").unwrap_or(("", url));
     let host = rest.split(['/', '?', ':']).next().unwrap_or_default();
@@ -310,6 +346,9 @@ fn is_agent_audio(mime_type: &str) -> bool {
 
 /// A phone call runs one or two tools at a time.
 const MAX_CALLS: usize = 64;
+
+/// Handles are some hundred bytes long. [bytes]
+const MAX_HANDLE_BYTES: usize = 16 << 10;
 
 /// Longer than anybody speaks in one go. [bytes]
 const UTTERANCE_MAX: usize = 64 << 10;

@@ -32,7 +32,7 @@ use crate::{
 };
 use calls::Calls;
 use event::Event;
-use floor::Floor;
+use floor::{Floor, Request};
 use spoken::Spoken;
 
 /// The values of `audio` this dialect knows.
@@ -158,6 +158,21 @@ impl Dialect for OpenAi {
         }
     }
 
+    fn handle_say(&mut self, text: &str) -> bool {
+        let accepted = self.floor.say(text);
+        self.ask_if_due();
+        accepted
+    }
+
+    fn handle_context(&mut self, text: &str, answer: bool) -> bool {
+        self.outbox.send(messages::context(text));
+        if answer {
+            self.floor.request();
+            self.ask_if_due();
+        }
+        true
+    }
+
     fn poll_output(&mut self) -> Option<Output> {
         self.outbox.pop()
     }
@@ -219,9 +234,16 @@ impl OpenAi {
         if std::mem::replace(&mut self.ready, true) {
             return;
         }
+        for item in messages::history(&self.session) {
+            self.outbox.send(item);
+        }
         self.outbox.push(Output::Ready);
-        if !self.session.greeting.is_empty() {
-            self.outbox.send(messages::greet(&self.session));
+        let first_words = match self.session.takes_over() {
+            true => self.session.agent_owes_answer.then(|| messages::go_on(&self.session)),
+            false => (!self.session.greeting.is_empty()).then(|| messages::greet(&self.session)),
+        };
+        if let Some(first_words) = first_words {
+            self.outbox.send(first_words);
             self.floor.asked();
         }
     }
@@ -306,8 +328,8 @@ impl OpenAi {
         let busy = faults::is_busy(error);
         // Not every server tells what it complains about. If we take it wrongly for our request to speak, the next
         // request meets a busy server and is repeated.
-        if matches!(about, messages::RESPOND | messages::GREET | "") {
-            self.floor.ask_failed(busy, about != messages::GREET);
+        if matches!(about, messages::RESPOND | messages::SAY | messages::GREET | messages::GO_ON | "") {
+            self.floor.ask_failed(busy);
         }
         if busy {
             return;
@@ -341,8 +363,10 @@ impl OpenAi {
         if self.calls.take_answered() {
             self.floor.request();
         }
-        if self.floor.take_due() {
-            self.outbox.send(messages::respond());
+        match self.floor.take_due() {
+            Some(Request::Answer) => self.outbox.send(messages::respond()),
+            Some(Request::Say(text)) => self.outbox.send(messages::say(&text)),
+            None => {}
         }
     }
 

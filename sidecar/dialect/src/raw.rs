@@ -1,7 +1,7 @@
 //! Our own protocol for bots that somebody writes for this module: audio as it is, and a handful of JSON messages.
 //!
 //! ```text
-//!  this side ── start ─ audio… ─ digit ─ mark ─ flushed ─ refused ──► bot
+//!  this side ── start ─ audio… ─ digit ─ mark ─ flushed ─ refused ─ say ─ context ──► bot
 //!            ◄── audio… ─ mark ─ flush ─ transcript ─ hangup ─ transfer ──
 //! ```
 //!
@@ -18,7 +18,7 @@ use serde_json::{Value, json};
 use crate::json::{Text, bounded};
 use crate::outbox::Outbox;
 use crate::{
-    AudioChoice, Dialect, Handshake, Heard, Message, Noticed, Output, Payload, Provider, Session, Speaker, json,
+    AudioChoice, Dialect, Handshake, Heard, Message, Noticed, Output, Payload, Provider, Session, Speaker, Turn, json,
 };
 
 /// The dialect `raw`.
@@ -102,8 +102,14 @@ impl Dialect for Raw {
             ("voice", &session.voice),
             ("language", &session.language),
             ("instructions", &session.instructions),
-            ("greeting", &session.greeting),
         ];
+        if session.takes_over() || session.earlier_sessions > 0 {
+            start["resumed"] = json!(true);
+            start["owes_answer"] = json!(session.agent_owes_answer);
+            start["history"] = session.history.iter().map(remembered).collect();
+        } else if !session.greeting.is_empty() {
+            start["greeting"] = json!(session.greeting);
+        }
         for (name, text) in texts.into_iter().filter(|(_, text)| !text.is_empty()) {
             start[name] = json!(text);
         }
@@ -153,6 +159,16 @@ impl Dialect for Raw {
         if result["ok"] == json!(false) {
             self.outbox.send_json(&json!({"type": "refused", "reason": json::text(&result, "error")}));
         }
+    }
+
+    fn handle_say(&mut self, text: &str) -> bool {
+        self.outbox.send_json(&json!({"type": "say", "text": text}));
+        true
+    }
+
+    fn handle_context(&mut self, text: &str, answer: bool) -> bool {
+        self.outbox.send_json(&json!({"type": "context", "text": text, "answer": answer}));
+        true
     }
 
     fn poll_output(&mut self) -> Option<Output> {
@@ -216,6 +232,15 @@ impl Raw {
             name: name.to_owned(),
             arguments: arguments.to_string(),
         });
+    }
+}
+
+/// A piece of the conversation so far.
+fn remembered(turn: &Turn) -> Value {
+    match turn {
+        Turn::Said { speaker: Speaker::Caller, text } => json!({"speaker": "caller", "text": text}),
+        Turn::Said { speaker: Speaker::Agent, text } => json!({"speaker": "agent", "text": text}),
+        Turn::ToolRan { name, arguments, result } => json!({"tool": name, "arguments": arguments, "result": result}),
     }
 }
 

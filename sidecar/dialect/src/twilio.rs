@@ -8,6 +8,9 @@
 //! A bot hangs up by closing the WebSocket. It never learns by itself that the caller interrupts: it listens, and
 //! orders `clear`. All numbers are texts, except those of the media format.
 //!
+//! Words are unknown here: a bot cannot be told of the history, or to say something. If the connection to it was lost, the
+//! next one has another stream of the same call, by whose name the bot finds what it knows.
+//!
 //! Wire format: <https://www.twilio.com/docs/voice/media-streams/websocket-messages>, read as of 2026-11.
 
 use std::sync::Arc;
@@ -58,7 +61,7 @@ impl Twilio {
     pub fn new(session: Session) -> Self {
         Self {
             outbox: Outbox::new(&session),
-            stream_sid: format!("MZ{}", session.call_id),
+            stream_sid: stream_sid(&session),
             call_sid: format!("CA{}", session.call_id),
             account_sid: if session.account_sid.is_empty() {
                 format!("AC{}", "0".repeat(32))
@@ -241,6 +244,15 @@ impl Twilio {
     fn next(&mut self) -> String {
         self.sequence += 1;
         self.sequence.to_string()
+    }
+}
+
+/// Every stream of a call has a name of its own, 32 hexadecimal digits; only the call's stays.
+fn stream_sid(session: &Session) -> String {
+    let first = u128::from_str_radix(&session.call_id, 16);
+    match (session.earlier_sessions, first) {
+        (0, _) | (_, Err(_)) => format!("MZ{}", session.call_id),
+        (earlier, Ok(first)) => format!("MZ{:032x}", first.wrapping_add(earlier.into())),
     }
 }
 
