@@ -1,6 +1,6 @@
 """Is what we send what the vendors' own packages know?
 
-The tests of the dialects note down every message that they send (target/tmp/wire/<dialect>.jsonl). Here each is read
+The tests of the dialects note down every message that they send (target/tmp/wire/<dialect>.<test>.jsonl). Here each is read
 with the types of the provider's Python package. A field that those do not know counts as wrong, though most of the
 types would let it pass. ElevenLabs has no types for what goes over the WebSocket after the first message, so their
 own client is run against a server of ours, and our messages must have the fields of its messages.
@@ -25,15 +25,18 @@ DEEPGRAM = {
     "Settings": deepgram.AgentV1Settings,
     "KeepAlive": deepgram.AgentV1KeepAlive,
     "FunctionCallResponse": deepgram.AgentV1SendFunctionCallResponse,
+    "InjectAgentMessage": deepgram.AgentV1InjectAgentMessage,
     "InjectUserMessage": deepgram.AgentV1InjectUserMessage,
+    "UpdatePrompt": deepgram.AgentV1UpdatePrompt,
 }
 
 
 def check_openai(message):
-    if message["type"] == "session.update" and "type" not in message["session"]:
-        read_as(BetaClientEvent, message)
-    else:
-        read_as(RealtimeClientEvent, message)
+    read_as(RealtimeClientEvent, message)
+
+
+def check_openai_beta(message):
+    read_as(BetaClientEvent, message)
 
 
 def check_gemini(message):
@@ -88,7 +91,7 @@ def their_messages():
         for text in socket:
             message = json.loads(text)
             seen[message.get("type")] = set(message)
-            if {None, "pong", "client_tool_result", "user_message"} <= set(seen):
+            if {None, "pong", "client_tool_result", "user_message", "contextual_update"} <= set(seen):
                 complete.set()
 
     with serve(converse, "127.0.0.1", 0) as server:
@@ -106,6 +109,7 @@ def their_messages():
                 break
             complete.wait(0.05)
         theirs.send_user_message("12#")
+        theirs.send_contextual_update("It rains.")
         if not complete.wait(10):
             sys.exit(f"ElevenLabs' client sent only {sorted(map(str, seen))}")
         theirs.end_session()
@@ -117,13 +121,15 @@ CHECKS = {
     "elevenlabs": check_elevenlabs,
     "gemini": check_gemini,
     "openai": check_openai,
+    "openai-beta": check_openai_beta,
 }
 
 
 def main(folder):
     failures = 0
     for dialect, check in CHECKS.items():
-        messages = set((folder / f"{dialect}.jsonl").read_text().splitlines())
+        files = folder.glob(f"{dialect}.*.jsonl")
+        messages = {text for file in files for text in file.read_text().splitlines()}
         for text in sorted(messages):
             try:
                 check(json.loads(text))

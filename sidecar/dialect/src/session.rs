@@ -64,6 +64,8 @@ pub struct Session {
     pub agent_owes_answer: bool,
     /// Sessions of this call before this one.
     pub earlier_sessions: u32,
+    /// The agent has greeted the caller in one of them, though nobody may have written it down.
+    pub greeted: bool,
     /// What [`Output::Resumable`](crate::Output::Resumable) of the session before has given; empty: nothing.
     pub resumption: String,
 }
@@ -92,7 +94,7 @@ pub enum Turn {
 impl Session {
     /// True if the agent was in this conversation before: it must not greet.
     pub(crate) fn takes_over(&self) -> bool {
-        !self.history.is_empty() || !self.resumption.is_empty()
+        self.greeted || !self.history.is_empty() || !self.resumption.is_empty()
     }
 
     /// The history, and apart from it the caller's last words if they still are to be answered: a provider that answers
@@ -152,6 +154,7 @@ impl Default for Session {
             history: Vec::new(),
             agent_owes_answer: false,
             earlier_sessions: 0,
+            greeted: false,
             resumption: String::new(),
         }
     }

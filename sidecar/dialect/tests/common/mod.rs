@@ -9,7 +9,8 @@ use std::sync::{LazyLock, Mutex};
 use std::time::{Duration, Instant};
 
 use ai_dialect::{
-    Dialect, Fault, FaultKind, Heard, Message, Noticed, Output, Payload, Secret, Session, Speaker, Turn, provider,
+    ApiVersion, Dialect, Fault, FaultKind, Heard, Message, Noticed, Output, Payload, Secret, Session, Speaker, Turn,
+    provider,
 };
 use ai_media::Format;
 use serde_json::{Value, json};
@@ -18,14 +19,17 @@ use serde_json::{Value, json};
 pub struct Talk {
     pub dialect: Box<dyn Dialect>,
     name: &'static str,
+    /// What its messages are noted down under.
+    wire: &'static str,
     pub now: Instant,
 }
 
 impl Talk {
     /// Not open yet.
     pub fn new(name: &'static str, session: Session, phone: Format) -> Self {
+        let wire = wire_name(name, &session);
         let dialect = provider(name).expect("a dialect").create(session, phone);
-        Self { dialect, name, now: Instant::now() }
+        Self { dialect, name, wire, now: Instant::now() }
     }
 
     pub fn open(&mut self) -> Vec<Output> {
@@ -122,8 +126,13 @@ impl Talk {
     }
 
     pub fn outputs(&mut self) -> Vec<Output> {
-        taken(&mut *self.dialect, self.name)
+        taken(&mut *self.dialect, self.wire)
     }
+}
+
+/// Names the types that judge what a conversation with `session` sends.
+pub fn wire_name(dialect: &'static str, session: &Session) -> &'static str {
+    if session.api_version == ApiVersion::Beta { "openai-beta" } else { dialect }
 }
 
 /// Settings that the dialect `name` accepts, with a key and a greeting.
@@ -218,7 +227,9 @@ fn note(name: &str, text: &str) {
     if !files.iter().any(|(known, _)| known == name) {
         let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("wire");
         fs::create_dir_all(&folder).expect("the target folder can be written");
-        let file = File::create(folder.join(format!("{name}.jsonl"))).expect("the target folder can be written");
+        // Every test binary writes for itself.
+        let file = folder.join(format!("{name}.{}.jsonl", env!("CARGO_CRATE_NAME")));
+        let file = File::create(file).expect("the target folder can be written");
         files.push((name.to_owned(), file));
     }
     let (_, file) = files.iter_mut().find(|(known, _)| known == name).expect("just added");
