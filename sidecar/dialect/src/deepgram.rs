@@ -281,7 +281,7 @@ impl Deepgram {
         }
         let arguments = json::text(call, "arguments").to_owned();
         self.calls.push((id.clone(), name.clone()));
-        self.outbox.push(Output::ToolCall { call_id: id, name, arguments });
+        self.outbox.tool_call(id, name, arguments);
     }
 
     fn handle_problem(&mut self, kind: FaultKind, event: &Value) {

@@ -103,7 +103,8 @@ impl Dialect for ElevenLabs {
         let answer: Value = serde_json::from_slice(body).unwrap_or_default();
         let signed_url = json::text(&answer, "signed_url");
         let scheme = self.session.url.split("://").next().unwrap_or_default();
-        if status == 200 && signed_url.strip_prefix(scheme).is_some_and(|rest| rest.starts_with("://")) {
+        let is_url = signed_url.strip_prefix(scheme).is_some_and(|rest| rest.starts_with("://"));
+        if status == 200 && is_url && signed_url.bytes().all(|byte| byte.is_ascii_graphic()) {
             self.signed_url = Secret::new(signed_url);
             return;
         }
@@ -279,20 +280,22 @@ impl ElevenLabs {
     }
 
     fn handle_metadata(&mut self, metadata: &Value) {
-        let formats =
-            ["user_input_audio_format", "agent_output_audio_format"].map(|key| match json::text(metadata, key) {
-                "" => Ok(USUAL),
-                name => format(name).ok_or(name),
-            });
-        match formats {
-            [Ok(caller), Ok(agent)] => (self.caller, self.agent) = (caller, agent),
-            [Err(name), _] | [_, Err(name)] => {
-                // Played all the same, the wrong format is loud noise in the caller's ear.
-                return self.outbox.fault(
-                    FaultKind::Fatal,
-                    &format!("the agent is set to the audio format {name}, which is not known"),
-                );
+        let names = ["user_input_audio_format", "agent_output_audio_format"].map(|key| json::text(metadata, key));
+        let formats = names.map(|name| if name.is_empty() { Some(USUAL) } else { format(name) });
+        // Played all the same, the wrong format is loud noise in the caller's ear.
+        let problem = match formats {
+            [Some(caller), Some(agent)] if !self.ready => {
+                (self.caller, self.agent) = (caller, agent);
+                None
             }
+            [Some(caller), Some(agent)] if (caller, agent) == (self.caller, self.agent) => None,
+            [Some(_), Some(_)] => Some("it changed in the middle of the call"),
+            [None, _] | [_, None] => Some("one of them is not known"),
+        };
+        if let Some(problem) = problem {
+            let [caller, agent] = names;
+            let message = format!("the agent is set to the audio formats '{caller}' (caller) and '{agent}': {problem}");
+            return self.outbox.fault(FaultKind::Fatal, &message);
         }
         if std::mem::replace(&mut self.ready, true) {
             return;
@@ -349,7 +352,7 @@ impl ElevenLabs {
             Value::Null => "{}".to_owned(),
             parameters => parameters.to_string(),
         };
-        self.outbox.push(Output::ToolCall { call_id, name, arguments });
+        self.outbox.tool_call(call_id, name, arguments);
     }
 
     /// Where an error is fatal the server closes the connection, and the close code tells what it means.

@@ -21,7 +21,7 @@ use std::time::{Duration, Instant};
 use ai_media::Format;
 use serde_json::Value;
 
-use crate::outbox::Outbox;
+use crate::outbox::{MAX_UTTERANCE_BYTES, Outbox};
 use crate::{
     AudioChoice, Dialect, Handshake, Heard, Message, Noticed, Output, Payload, Provider, Session, Speaker, json, orders,
 };
@@ -287,7 +287,7 @@ impl Gemini {
             self.finish(Speaker::Caller);
         }
         let utterance = self.utterance(speaker);
-        if utterance.text.len() + piece.len() <= UTTERANCE_MAX {
+        if utterance.text.len() + piece.len() <= MAX_UTTERANCE_BYTES {
             utterance.text.push_str(piece);
         }
         self.outbox.transcript(speaker, piece, false);
@@ -312,7 +312,7 @@ impl Gemini {
         }
         let arguments = if call["args"].is_null() { "{}".to_owned() } else { call["args"].to_string() };
         self.calls.push((id.clone(), name.clone()));
-        self.outbox.push(Output::ToolCall { call_id: id, name, arguments });
+        self.outbox.tool_call(id, name, arguments);
     }
 
     /// Only some servers tell.
@@ -349,6 +349,3 @@ const MAX_CALLS: usize = 64;
 
 /// Handles are some hundred bytes long. [bytes]
 const MAX_HANDLE_BYTES: usize = 16 << 10;
-
-/// Longer than anybody speaks in one go. [bytes]
-const UTTERANCE_MAX: usize = 64 << 10;

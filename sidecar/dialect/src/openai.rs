@@ -304,7 +304,7 @@ impl OpenAi {
             return;
         }
         if let Some(name) = self.calls.ask(call_id, name, response) {
-            self.outbox.push(Output::ToolCall { call_id: call_id.to_owned(), name, arguments: arguments.to_owned() });
+            self.outbox.tool_call(call_id.to_owned(), name, arguments.to_owned());
         }
     }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-use crate::{Fault, FaultKind, Output, Payload, Secret, Session, Speaker};
+use crate::{Fault, FaultKind, Output, Payload, Secret, Session, Speaker, json};
 
 /// The outputs that nobody has taken yet.
 pub(crate) struct Outbox {
@@ -52,8 +52,18 @@ impl Outbox {
     /// What `speaker` said, unless that is nothing. White space counts between the pieces of an utterance alone.
     pub(crate) fn transcript(&mut self, speaker: Speaker, text: &str, complete: bool) {
         let text = if complete { text.trim() } else { text };
+        let end = (0..=text.len().min(MAX_UTTERANCE_BYTES)).rev().find(|&at| text.is_char_boundary(at)).unwrap_or(0);
+        let text = &text[..end];
         if !text.is_empty() {
             self.push(Output::Transcript { speaker, text: text.to_owned(), complete });
+        }
+    }
+
+    /// The agent wants the tool `name` to run with `arguments`, unless no tool could want so many of them.
+    pub(crate) fn tool_call(&mut self, call_id: String, name: String, arguments: String) {
+        match arguments.len() > json::MAX_VALUE_BYTES {
+            true => self.not_understood("tool arguments of endless size"),
+            false => self.push(Output::ToolCall { call_id, name, arguments }),
         }
     }
 
@@ -88,6 +98,9 @@ impl Outbox {
         line
     }
 }
+
+/// Longer than anybody speaks in one go. [bytes]
+pub(crate) const MAX_UTTERANCE_BYTES: usize = 64 << 10;
 
 /// A log line is read by a person.
 const MAX_TEXT_CHARS: usize = 300;

@@ -227,11 +227,7 @@ impl Raw {
     /// What ends the call goes the way of the tools of other providers, so the same rules hold.
     fn request(&mut self, name: &str, arguments: &Value) {
         self.requests += 1;
-        self.outbox.push(Output::ToolCall {
-            call_id: self.requests.to_string(),
-            name: name.to_owned(),
-            arguments: arguments.to_string(),
-        });
+        self.outbox.tool_call(self.requests.to_string(), name.to_owned(), arguments.to_string());
     }
 }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use ai_dialect::{Noticed, Output, Payload, Secret, Session, Speaker, Tool, TurnDetection};
 use ai_media::Format;
-use common::{Talk, audio_sent, sent, unrecognised, withstands_nonsense};
+use common::{Talk, audio_sent, sent, unrecognised};
 use serde_json::{Value, json};
 
 const URL: &str = "wss://generativelanguage.googleapis.com/ws/google.ai.generativelanguage.v1beta.GenerativeService.BidiGenerateContent";
@@ -262,7 +262,6 @@ fn a_session_can_be_resumed_by_its_latest_handle() {
 #[test]
 fn what_is_no_message_is_not_recognised() {
     let mut talk = ready();
-    withstands_nonsense(&mut talk);
     assert_eq!(talk.hear(json!({"usageMetadata": {"totalTokenCount": 10}})), []);
     assert_eq!(talk.hear(json!({"serverContent": {"modelTurn": null, "groundingMetadata": {}}})), []);
     let picture = json!({"modelTurn": {"parts": [{"inlineData": {"mimeType": "image/png", "data": "AAEC"}}]}});
