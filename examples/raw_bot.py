@@ -37,7 +37,7 @@ async def talk(socket):
             case {"type": "digit"}:
                 heard.clear()
             case event:
-                print(event, flush=True)  # start, mark, flushed, refused
+                print(event, flush=True)  # start, mark, flushed, refused, say, context
 
 
 async def main(port):

@@ -1,23 +1,27 @@
-"""Is what we send what the vendors' own packages know?
+"""Is what we send, and what our transcripts have the providers send, what the vendors' own packages know?
 
-The tests of the dialects note down every message that they send (target/tmp/wire/<dialect>.jsonl). Here each is read
-with the types of the provider's Python package. A field that those do not know counts as wrong, though most of the
-types would let it pass. ElevenLabs has no types for what goes over the WebSocket after the first message, so their
-own client is run against a server of ours, and our messages must have the fields of its messages.
+The tests of the dialects note down every message that they send (target/tmp/wire/<dialect>.<test>.jsonl). Here each is
+read with the types of the provider's Python package, and so is every message of the server in
+sidecar/dialect/tests/transcripts/. A field that the types do not know counts as wrong, though most of them would let it
+pass. ElevenLabs has no types for what goes over the WebSocket after the first message, so their own client is run
+against a server of ours: our messages must have the fields of its messages, and it must make something of the server's.
 """
 
 import json
 import sys
 import threading
 from pathlib import Path
+from types import SimpleNamespace
+from unittest.mock import MagicMock
 
 import deepgram.agent.v1.types as deepgram
 from elevenlabs.client import ElevenLabs
-from elevenlabs.conversational_ai.conversation import AudioInterface, ClientTools, Conversation
+from elevenlabs.conversational_ai.conversation import AudioInterface, BaseConversation, ClientTools, Conversation
 from elevenlabs.types import ConversationInitiationClientDataRequestInput
-from google.genai.types import LiveClientMessage, RealtimeInputConfig
+from google.genai.types import LiveClientMessage, LiveServerMessage, RealtimeInputConfig
 from openai.types.beta.realtime import RealtimeClientEvent as BetaClientEvent
-from openai.types.realtime import RealtimeClientEvent
+from openai.types.beta.realtime import RealtimeServerEvent as BetaServerEvent
+from openai.types.realtime import RealtimeClientEvent, RealtimeServerEvent
 from strict import read_as
 from websockets.sync.server import serve
 
@@ -25,15 +29,29 @@ DEEPGRAM = {
     "Settings": deepgram.AgentV1Settings,
     "KeepAlive": deepgram.AgentV1KeepAlive,
     "FunctionCallResponse": deepgram.AgentV1SendFunctionCallResponse,
+    "InjectAgentMessage": deepgram.AgentV1InjectAgentMessage,
     "InjectUserMessage": deepgram.AgentV1InjectUserMessage,
+    "UpdatePrompt": deepgram.AgentV1UpdatePrompt,
 }
+DEEPGRAM_SERVER = {
+    "AgentAudioDone": deepgram.AgentV1AgentAudioDone,
+    "AgentStartedSpeaking": deepgram.AgentV1AgentStartedSpeaking,
+    "ConversationText": deepgram.AgentV1ConversationText,
+    "FunctionCallRequest": deepgram.AgentV1FunctionCallRequest,
+    "FunctionCallResponse": deepgram.AgentV1ReceiveFunctionCallResponse,
+    "SettingsApplied": deepgram.AgentV1SettingsApplied,
+    "UserStartedSpeaking": deepgram.AgentV1UserStartedSpeaking,
+    "Welcome": deepgram.AgentV1Welcome,
+}
+TRANSCRIPTS = Path(__file__).parents[2] / "sidecar/dialect/tests/transcripts"
 
 
 def check_openai(message):
-    if message["type"] == "session.update" and "type" not in message["session"]:
-        read_as(BetaClientEvent, message)
-    else:
-        read_as(RealtimeClientEvent, message)
+    read_as(RealtimeClientEvent, message)
+
+
+def check_openai_beta(message):
+    read_as(BetaClientEvent, message)
 
 
 def check_gemini(message):
@@ -58,6 +76,15 @@ def check_elevenlabs(message):
         raise ValueError("their own client sends no such message")
     if set(message) != theirs:
         raise ValueError(f"their own client sends {sorted(theirs)}")
+
+
+def check_elevenlabs_server(message):
+    """A field that their client needs and does not find is an error there."""
+    handler = MagicMock()
+    talk = SimpleNamespace(_conversation_id=None, _last_interrupt_id=0)
+    BaseConversation._handle_message_core(talk, message, handler)
+    if not handler.mock_calls and talk._conversation_id is None:
+        raise ValueError("their own client makes nothing of it")
 
 
 class Microphone(AudioInterface):
@@ -88,7 +115,7 @@ def their_messages():
         for text in socket:
             message = json.loads(text)
             seen[message.get("type")] = set(message)
-            if {None, "pong", "client_tool_result", "user_message"} <= set(seen):
+            if {None, "pong", "client_tool_result", "user_message", "contextual_update"} <= set(seen):
                 complete.set()
 
     with serve(converse, "127.0.0.1", 0) as server:
@@ -106,34 +133,51 @@ def their_messages():
                 break
             complete.wait(0.05)
         theirs.send_user_message("12#")
+        theirs.send_contextual_update("It rains.")
         if not complete.wait(10):
             sys.exit(f"ElevenLabs' client sent only {sorted(map(str, seen))}")
         theirs.end_session()
     return seen
 
 
+# What a client sends, and what a server sends.
 CHECKS = {
-    "deepgram": check_deepgram,
-    "elevenlabs": check_elevenlabs,
-    "gemini": check_gemini,
-    "openai": check_openai,
+    "deepgram": (check_deepgram, lambda message: read_as(DEEPGRAM_SERVER[message["type"]], message)),
+    "elevenlabs": (check_elevenlabs, check_elevenlabs_server),
+    "gemini": (check_gemini, lambda message: LiveServerMessage.model_validate_json(json.dumps(message))),
+    "openai": (check_openai, lambda message: read_as(RealtimeServerEvent, message)),
+    "openai-beta": (check_openai_beta, lambda message: read_as(BetaServerEvent, message)),
 }
 
 
+def client_messages(folder, dialect):
+    return {text for file in folder.glob(f"{dialect}.*.jsonl") for text in file.read_text().splitlines()}
+
+
+def server_messages(dialect):
+    steps = map(json.loads, (TRANSCRIPTS / f"{dialect}.jsonl").read_text().splitlines())
+    return {json.dumps(step["server"]) for step in steps if "server" in step}
+
+
+def failures(messages, check):
+    for text in sorted(messages):
+        try:
+            check(json.loads(text))
+        except Exception as problem:  # whatever the types make of it
+            yield f"{text[:400]}\n    {problem}\n"
+    if not messages:
+        yield "there are no messages"
+
+
 def main(folder):
-    failures = 0
-    for dialect, check in CHECKS.items():
-        messages = set((folder / f"{dialect}.jsonl").read_text().splitlines())
-        for text in sorted(messages):
-            try:
-                check(json.loads(text))
-            except Exception as problem:  # whatever the types make of it
-                failures += 1
-                print(f"{dialect}: {text[:400]}\n    {problem}\n")
-        print(f"{dialect}: {len(messages)} different messages")
-        if not messages:
-            failures += 1
-    sys.exit(f"{failures} messages are not what the vendor's package knows" if failures else 0)
+    wrong = 0
+    for dialect, (check_client, check_server) in CHECKS.items():
+        sent, heard = client_messages(folder, dialect), server_messages(dialect)
+        for failure in [*failures(sent, check_client), *failures(heard, check_server)]:
+            wrong += 1
+            print(f"{dialect}: {failure}")
+        print(f"{dialect}: {len(sent)} different messages of ours, {len(heard)} of the server")
+    sys.exit(f"{wrong} messages are not what the vendor's package knows" if wrong else 0)
 
 
 THEIR_FIELDS = their_messages()

@@ -4,7 +4,9 @@
 //!  Settings ──► ◄── SettingsApplied     audio (binary) ──► ◄── audio (binary), UserStartedSpeaking, texts, function calls
 //! ```
 //!
-//! The server finds turns and interruptions by itself and is not told what was heard.
+//! The server finds turns and interruptions by itself and is not told what was heard. A session that takes over gets the
+//! history with its settings. An agent that was set up at Deepgram takes none there, so its prompt gets it, in words; and
+//! if it has a greeting of its own, the caller hears that again.
 //!
 //! Wire format: <https://developers.deepgram.com/docs/voice-agent> and the types of `deepgram-sdk` 7.17.0, read 2026-11.
 
@@ -17,9 +19,10 @@ use std::time::{Duration, Instant};
 use ai_media::Format;
 use serde_json::Value;
 
+use crate::outbox::Outbox;
 use crate::{
-    AudioChoice, Dialect, Fault, FaultKind, Handshake, Heard, Message, Noticed, Output, Payload, Provider, Session,
-    Speaker, json,
+    AudioChoice, Dialect, FaultKind, Handshake, Heard, Message, Noticed, Output, Payload, Provider, Session, Speaker,
+    json, orders,
 };
 
 /// The dialect `deepgram`.
@@ -51,7 +54,8 @@ pub(crate) const PROVIDER: Provider = Provider {
         _ => Ok(()),
     },
     local_barge_in: true,
-    session_max: None,
+    // <https://developers.deepgram.com/changelog/2026/7/31>, read 2026-11.
+    session_max: Some(Duration::from_secs(2 * 60 * 60)),
     create: |session, phone| Box::new(Deepgram::new(session, phone)),
 };
 
@@ -70,25 +74,28 @@ pub struct Deepgram {
     /// Audio was sent since the last look.
     audio_flows: bool,
     look_at: Option<Instant>,
+    /// What we said in the caller's place and have not seen come back as a text, latest last.
+    said_for_caller: VecDeque<String>,
     /// Calls that wait for their result: id and name.
     calls: Vec<(String, String)>,
     item: Arc<str>,
-    outputs: VecDeque<Output>,
+    outbox: Outbox,
 }
 
 impl Deepgram {
     /// A conversation with these settings for a phone that speaks `phone`.
     pub fn new(session: Session, phone: Format) -> Self {
         Self {
+            outbox: Outbox::new(&session),
             format: session.audio.for_phone(phone),
             session,
             ready: false,
             muted: false,
             audio_flows: false,
             look_at: None,
+            said_for_caller: VecDeque::new(),
             calls: Vec::new(),
             item: Arc::from("answer"),
-            outputs: VecDeque::new(),
         }
     }
 }
@@ -112,7 +119,7 @@ impl Dialect for Deepgram {
 
     /// Sends the settings at once, without waiting for `Welcome`, which only says that there is a server.
     fn handle_open(&mut self, now: Instant) {
-        self.send(messages::settings(&self.session, self.format));
+        self.outbox.send(messages::settings(&self.session, self.format));
         self.look_at = Some(now + LOOK_EVERY);
     }
 
@@ -120,17 +127,13 @@ impl Dialect for Deepgram {
         match message {
             Message::Binary([]) => {}
             Message::Binary(_) if self.muted || !self.ready => {}
-            Message::Binary(audio) => {
-                self.outputs.push_back(Output::AgentAudio { item: Arc::clone(&self.item), audio: audio.to_vec() });
-            }
+            Message::Binary(audio) => self.outbox.agent_audio(&self.item, audio.to_vec()),
             Message::Text(text) if text.len() > json::MAX_VALUE_BYTES => {
-                self.not_understood("a message of endless size")
+                self.outbox.not_understood("a message of endless size")
             }
             Message::Text(text) => match serde_json::from_str(text) {
                 Ok(event) => self.handle_event(&event),
-                Err(error) => {
-                    self.not_understood(&format!("not a message of this protocol (column {})", error.column()));
-                }
+                Err(error) => self.outbox.not_readable(&error),
             },
         }
     }
@@ -139,12 +142,12 @@ impl Dialect for Deepgram {
         if self.ready && !audio.is_empty() {
             self.audio_flows = true;
             let message = Payload::Binary(audio.to_vec());
-            self.outputs.push_back(Output::SendAudio { message, audio_bytes: audio.len() });
+            self.outbox.send_audio(message, audio);
         }
     }
 
     fn handle_digits(&mut self, digits: &str) {
-        self.send(messages::user_says(&crate::session::keys_pressed(digits)));
+        self.say_for_caller(orders::keys_pressed(digits));
     }
 
     fn handle_interrupted(&mut self, heard: &[Heard], by: Noticed) {
@@ -154,8 +157,21 @@ impl Dialect for Deepgram {
     fn handle_tool_result(&mut self, call_id: &str, result: &str, _go_on: bool) {
         if let Some(at) = self.calls.iter().position(|(id, _)| id == call_id) {
             let (id, name) = self.calls.swap_remove(at);
-            self.send(messages::function_result(&id, &name, result));
+            self.outbox.send(messages::function_result(&id, &name, result));
         }
+    }
+
+    fn handle_say(&mut self, text: &str) -> bool {
+        self.outbox.send(messages::agent_says(text));
+        true
+    }
+
+    fn handle_context(&mut self, text: &str, answer: bool) -> bool {
+        self.outbox.send(messages::add_to_prompt(text));
+        if answer {
+            self.say_for_caller(orders::aside(orders::SPEAK_NOW));
+        }
+        true
     }
 
     fn next_timeout(&self) -> Option<Instant> {
@@ -169,33 +185,29 @@ impl Dialect for Deepgram {
         self.look_at = Some(now + LOOK_EVERY);
         // Nothing but Settings may come before they are applied.
         if self.ready && !std::mem::take(&mut self.audio_flows) {
-            self.send(messages::keep_alive());
+            self.outbox.send(messages::keep_alive());
         }
     }
 
     fn poll_output(&mut self) -> Option<Output> {
-        self.outputs.pop_front()
+        self.outbox.pop()
     }
 }
 
 impl Deepgram {
     fn handle_event(&mut self, event: &Value) {
         match json::text(event, "type") {
-            "SettingsApplied" => {
-                if !std::mem::replace(&mut self.ready, true) {
-                    self.outputs.push_back(Output::Ready);
-                }
-            }
+            "SettingsApplied" => self.handle_applied(),
             "UserStartedSpeaking" => {
                 self.muted = false;
                 if self.session.interrupt_response {
-                    self.outputs.push_back(Output::Flush);
+                    self.outbox.push(Output::Flush);
                 }
             }
             "AgentStartedSpeaking" => self.muted = false,
             "AgentAudioDone" => {
                 self.muted = false;
-                self.outputs.push_back(Output::AgentAudioDone);
+                self.outbox.push(Output::AgentAudioDone);
             }
             "ConversationText" => self.handle_text(event),
             "FunctionCallRequest" => {
@@ -211,23 +223,52 @@ impl Deepgram {
             }
             "Error" => self.handle_problem(FaultKind::Fatal, event),
             "Warning" => self.handle_problem(FaultKind::Transient, event),
-            "InjectionRefused" => self.fault(FaultKind::Transient, json::text(event, "message")),
-            "" => self.not_understood("a message without a type"),
+            "InjectionRefused" => self.outbox.fault(FaultKind::Transient, json::text(event, "message")),
+            "" => self.outbox.not_understood("a message without a type"),
             kind if UNINTERESTING.contains(&kind) => {}
-            kind => self.not_understood(kind),
+            kind => self.outbox.not_understood(kind),
         }
+    }
+
+    fn handle_applied(&mut self) {
+        if std::mem::replace(&mut self.ready, true) {
+            return;
+        }
+        let (history, question) = self.session.history_and_question();
+        let question = question.map(str::to_owned);
+        if !self.session.agent_id.is_empty() && !history.is_empty() {
+            let history = orders::history(history);
+            self.outbox.send(messages::add_to_prompt(&history));
+        }
+        self.outbox.push(Output::Ready);
+        if self.session.takes_over() && self.session.agent_owes_answer {
+            // The server answers the caller, and nobody else.
+            self.say_for_caller(question.unwrap_or_else(|| orders::aside(orders::GO_ON)));
+        }
+    }
+
+    fn say_for_caller(&mut self, text: String) {
+        self.outbox.send(messages::user_says(&text));
+        if self.said_for_caller.len() == MAX_CALLS {
+            self.said_for_caller.pop_front();
+        }
+        self.said_for_caller.push_back(text);
     }
 
     fn handle_text(&mut self, event: &Value) {
         let speaker = match json::text(event, "role") {
             "user" => Speaker::Caller,
             "assistant" => Speaker::Agent,
-            _ => return self.not_understood("a text that nobody said"),
+            _ => return self.outbox.not_understood("a text that nobody said"),
         };
-        let text = json::text(event, "content").to_owned();
-        if !text.is_empty() {
-            self.outputs.push_back(Output::Transcript { speaker, text, complete: true });
+        let text = json::text(event, "content");
+        if speaker == Speaker::Caller
+            && let Some(at) = self.said_for_caller.iter().position(|said| said == text)
+        {
+            self.said_for_caller.remove(at);
+            return;
         }
+        self.outbox.transcript(speaker, text, true);
     }
 
     fn call_tool(&mut self, call: &Value) {
@@ -236,29 +277,16 @@ impl Deepgram {
         }
         let [id, name] = ["id", "name"].map(|key| json::id(call, key).to_owned());
         if id.is_empty() || self.calls.len() == MAX_CALLS {
-            return self.not_understood("a function call without an id, or one too many");
+            return self.outbox.not_understood("a function call without an id, or one too many");
         }
         let arguments = json::text(call, "arguments").to_owned();
         self.calls.push((id.clone(), name.clone()));
-        self.outputs.push_back(Output::ToolCall { call_id: id, name, arguments });
+        self.outbox.tool_call(id, name, arguments);
     }
 
     fn handle_problem(&mut self, kind: FaultKind, event: &Value) {
         let [code, description] = ["code", "description"].map(|key| json::text(event, key));
-        self.fault(kind, &format!("{description} ({code})"));
-    }
-
-    fn fault(&mut self, kind: FaultKind, message: &str) {
-        let message = self.session.presentable(message);
-        self.outputs.push_back(Output::Fault(Fault { kind, message }));
-    }
-
-    fn not_understood(&mut self, what: &str) {
-        self.outputs.push_back(Output::Unrecognised(self.session.presentable(what)));
-    }
-
-    fn send(&mut self, message: String) {
-        self.outputs.push_back(Output::Send(message));
+        self.outbox.fault(kind, &format!("{description} ({code})"));
     }
 }
 

@@ -6,11 +6,12 @@
 //!  user_audio_chunk, user_message, pong, client_tool_result ──►  ◄── audio, interruption, transcripts, ping, client_tool_call
 //! ```
 //!
-//! The server finds interruptions, and cuts its own memory to what it believes was heard.
+//! The server finds interruptions, and cuts its own memory to what it believes was heard. No session knows of another: one
+//! that takes over is told the history in words. It stays silent at first if the profile has a greeting, as then the
+//! agent lets its first message be changed; another agent's own first message the caller hears again.
 //!
 //! Wire format: `agent.asyncapi.yaml` of `@elevenlabs/types` 0.21.1 and the Python SDK 2.78.0, read 2026-11.
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -19,9 +20,10 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::json::{Text, bounded};
+use crate::outbox::Outbox;
 use crate::{
-    AudioChoice, Dialect, Fault, FaultKind, Handshake, Heard, HttpRequest, Message, Noticed, Output, Payload, Provider,
-    Secret, Session, Speaker, json, session, url,
+    AudioChoice, Dialect, FaultKind, Handshake, Heard, HttpRequest, Message, Noticed, Output, Payload, Provider,
+    Secret, Session, Speaker, json, orders, url,
 };
 
 /// The dialect `elevenlabs`.
@@ -54,7 +56,7 @@ pub struct ElevenLabs {
     /// The caller was heard on the line before the server has noticed: the answer is not to be heard any more.
     muted: bool,
     item: Arc<str>,
-    outputs: VecDeque<Output>,
+    outbox: Outbox,
 }
 
 impl ElevenLabs {
@@ -62,6 +64,7 @@ impl ElevenLabs {
     pub fn new(session: Session) -> Self {
         let expected = session.audio.format().unwrap_or(USUAL);
         Self {
+            outbox: Outbox::new(&session),
             session,
             signed_url: Secret::default(),
             caller: expected,
@@ -70,7 +73,6 @@ impl ElevenLabs {
             interrupted: 0,
             muted: false,
             item: Arc::from("answer"),
-            outputs: VecDeque::new(),
         }
     }
 
@@ -101,14 +103,15 @@ impl Dialect for ElevenLabs {
         let answer: Value = serde_json::from_slice(body).unwrap_or_default();
         let signed_url = json::text(&answer, "signed_url");
         let scheme = self.session.url.split("://").next().unwrap_or_default();
-        if status == 200 && signed_url.strip_prefix(scheme).is_some_and(|rest| rest.starts_with("://")) {
+        let is_url = signed_url.strip_prefix(scheme).is_some_and(|rest| rest.starts_with("://"));
+        if status == 200 && is_url && signed_url.bytes().all(|byte| byte.is_ascii_graphic()) {
             self.signed_url = Secret::new(signed_url);
             return;
         }
         let kind = if matches!(status, 401 | 403) { FaultKind::Authentication } else { FaultKind::Fatal };
         let detail = &answer["detail"];
         let words = detail.as_str().unwrap_or_else(|| json::text(detail, "message"));
-        self.fault(kind, &format!("no signed URL was given (HTTP status {status}): {words}"));
+        self.outbox.fault(kind, &format!("no signed URL was given (HTTP status {status}): {words}"));
     }
 
     fn handshake(&self) -> Handshake {
@@ -149,31 +152,35 @@ impl Dialect for ElevenLabs {
             data["dynamic_variables"] = session.variables();
         }
         json::merge(&mut data, &session.provider_settings);
-        self.send(&data);
+        if session.takes_over()
+            && let Some(greeting) = data.pointer_mut("/conversation_config_override/agent/first_message")
+        {
+            // An agent with an empty one waits for the caller.
+            *greeting = json!("");
+        }
+        self.outbox.send_json(&data);
     }
 
     fn handle_message(&mut self, message: Message<'_>) {
         match message {
             Message::Text(text) => match serde_json::from_str(text) {
                 Ok(event) => self.handle_event(event),
-                Err(error) => {
-                    self.not_understood(&format!("not a message of this protocol (column {})", error.column()));
-                }
+                Err(error) => self.outbox.not_readable(&error),
             },
-            Message::Binary(bytes) => self.not_understood(&format!("binary message of {} bytes", bytes.len())),
+            Message::Binary(bytes) => self.outbox.not_text(bytes),
         }
     }
 
     fn handle_caller_audio(&mut self, audio: &[u8]) {
         if self.ready && !audio.is_empty() {
             let message = Payload::Text(json::around_audio(r#"{"user_audio_chunk":""#, audio, r#""}"#));
-            self.outputs.push_back(Output::SendAudio { message, audio_bytes: audio.len() });
+            self.outbox.send_audio(message, audio);
         }
     }
 
     /// There is no event for keys, so the agent is told in words, as if the caller had said them.
     fn handle_digits(&mut self, digits: &str) {
-        self.send(&json!({"type": "user_message", "text": session::keys_pressed(digits)}));
+        self.say_for_caller(&orders::keys_pressed(digits));
     }
 
     fn handle_interrupted(&mut self, _heard: &[Heard], by: Noticed) {
@@ -182,7 +189,7 @@ impl Dialect for ElevenLabs {
 
     fn handle_tool_result(&mut self, call_id: &str, result: &str, _go_on: bool) {
         let is_error = serde_json::from_str(result).is_ok_and(|result: Value| result["ok"] == json!(false));
-        self.send(&json!({
+        self.outbox.send_json(&json!({
             "type": "client_tool_result",
             "tool_call_id": call_id,
             "result": result,
@@ -190,8 +197,21 @@ impl Dialect for ElevenLabs {
         }));
     }
 
+    /// No event is for it. What the agent is told beside the conversation comes nearer to an order than the caller's words.
+    fn handle_say(&mut self, text: &str) -> bool {
+        self.handle_context(&orders::say(text), true)
+    }
+
+    fn handle_context(&mut self, text: &str, answer: bool) -> bool {
+        self.tell(text);
+        if answer {
+            self.say_for_caller(&orders::aside(orders::SPEAK_NOW));
+        }
+        true
+    }
+
     fn poll_output(&mut self) -> Option<Output> {
-        self.outputs.pop_front()
+        self.outbox.pop()
     }
 }
 
@@ -234,48 +254,72 @@ impl ElevenLabs {
     fn handle_event(&mut self, event: Event<'_>) {
         match &*event.kind {
             "audio" => self.handle_audio(&event.audio_event),
-            "ping" => self.send(&json!({"type": "pong", "event_id": event.ping_event["event_id"]})),
+            "ping" => self.outbox.send_json(&json!({"type": "pong", "event_id": event.ping_event["event_id"]})),
             "interruption" => self.handle_interruption(&event.interruption_event),
             "user_transcript" => {
                 self.muted = false;
-                self.transcript(Speaker::Caller, json::text(&event.user_transcription_event, "user_transcript"));
+                let said = json::text(&event.user_transcription_event, "user_transcript");
+                self.outbox.transcript(Speaker::Caller, said, true);
             }
             "agent_response" => {
                 self.muted = false;
-                self.transcript(Speaker::Agent, json::text(&event.agent_response_event, "agent_response"));
+                let said = json::text(&event.agent_response_event, "agent_response");
+                self.outbox.transcript(Speaker::Agent, said, true);
             }
             "agent_response_correction" => {
                 let corrected = json::text(&event.agent_response_correction_event, "corrected_agent_response");
-                self.transcript(Speaker::Agent, corrected);
+                self.outbox.transcript(Speaker::Agent, corrected, true);
             }
             "client_tool_call" => self.handle_tool_call(&event.client_tool_call),
             "conversation_initiation_metadata" => self.handle_metadata(&event.conversation_initiation_metadata_event),
             "error" => self.handle_error(&event.error_event),
-            "" => self.not_understood("a message without a type"),
+            "" => self.outbox.not_understood("a message without a type"),
             kind if is_uninteresting(kind) => {}
-            kind => self.not_understood(kind),
+            kind => self.outbox.not_understood(kind),
         }
     }
 
     fn handle_metadata(&mut self, metadata: &Value) {
-        let formats =
-            ["user_input_audio_format", "agent_output_audio_format"].map(|key| match json::text(metadata, key) {
-                "" => Ok(USUAL),
-                name => format(name).ok_or(name),
-            });
-        match formats {
-            [Ok(caller), Ok(agent)] => (self.caller, self.agent) = (caller, agent),
-            [Err(name), _] | [_, Err(name)] => {
-                // Played all the same, the wrong format is loud noise in the caller's ear.
-                return self.fault(
-                    FaultKind::Fatal,
-                    &format!("the agent is set to the audio format {name}, which is not known"),
-                );
+        let names = ["user_input_audio_format", "agent_output_audio_format"].map(|key| json::text(metadata, key));
+        let formats = names.map(|name| if name.is_empty() { Some(USUAL) } else { format(name) });
+        // Played all the same, the wrong format is loud noise in the caller's ear.
+        let problem = match formats {
+            [Some(caller), Some(agent)] if !self.ready => {
+                (self.caller, self.agent) = (caller, agent);
+                None
             }
+            [Some(caller), Some(agent)] if (caller, agent) == (self.caller, self.agent) => None,
+            [Some(_), Some(_)] => Some("it changed in the middle of the call"),
+            [None, _] | [_, None] => Some("one of them is not known"),
+        };
+        if let Some(problem) = problem {
+            let [caller, agent] = names;
+            let message = format!("the agent is set to the audio formats '{caller}' (caller) and '{agent}': {problem}");
+            return self.outbox.fault(FaultKind::Fatal, &message);
         }
-        if !std::mem::replace(&mut self.ready, true) {
-            self.outputs.push_back(Output::Ready);
+        if std::mem::replace(&mut self.ready, true) {
+            return;
         }
+        let (history, question) = self.session.history_and_question();
+        let question = question.map(str::to_owned);
+        if !history.is_empty() {
+            let history = orders::history(history);
+            self.tell(&history);
+        }
+        self.outbox.push(Output::Ready);
+        if self.session.takes_over() && self.session.agent_owes_answer {
+            self.say_for_caller(&question.unwrap_or_else(|| orders::aside(orders::GO_ON)));
+        }
+    }
+
+    /// Tells the agent something without interrupting it.
+    fn tell(&mut self, text: &str) {
+        self.outbox.send_json(&json!({"type": "contextual_update", "text": text}));
+    }
+
+    /// The agent answers it.
+    fn say_for_caller(&mut self, text: &str) {
+        self.outbox.send_json(&json!({"type": "user_message", "text": text}));
     }
 
     fn handle_audio(&mut self, event: &AudioEvent<'_>) {
@@ -285,8 +329,8 @@ impl ElevenLabs {
         }
         match json::audio(&event.audio_base_64) {
             Ok(audio) if audio.is_empty() => {}
-            Ok(audio) => self.outputs.push_back(Output::AgentAudio { item: Arc::clone(&self.item), audio }),
-            Err(_) => self.not_understood("audio that is not base64"),
+            Ok(audio) => self.outbox.agent_audio(&self.item, audio),
+            Err(_) => self.outbox.not_understood("audio that is not base64"),
         }
     }
 
@@ -296,46 +340,26 @@ impl ElevenLabs {
         }
         self.interrupted = event["event_id"].as_i64().unwrap_or(0).max(self.interrupted);
         self.muted = false;
-        self.outputs.push_back(Output::Flush);
+        self.outbox.push(Output::Flush);
     }
 
     fn handle_tool_call(&mut self, call: &Value) {
         let [call_id, name] = ["tool_call_id", "tool_name"].map(|key| json::id(call, key).to_owned());
         if call_id.is_empty() {
-            return self.not_understood("a tool call without an id");
+            return self.outbox.not_understood("a tool call without an id");
         }
         let arguments = match &call["parameters"] {
             Value::Null => "{}".to_owned(),
             parameters => parameters.to_string(),
         };
-        self.outputs.push_back(Output::ToolCall { call_id, name, arguments });
+        self.outbox.tool_call(call_id, name, arguments);
     }
 
     /// Where an error is fatal the server closes the connection, and the close code tells what it means.
     fn handle_error(&mut self, error: &Value) {
         let [kind, message, reason] = ["error_type", "message", "reason"].map(|key| json::text(error, key));
         let words: Vec<_> = [kind, message, reason].into_iter().filter(|text| !text.is_empty()).collect();
-        self.fault(FaultKind::Transient, &words.join(": "));
-    }
-
-    fn transcript(&mut self, speaker: Speaker, text: &str) {
-        let text = text.trim();
-        if !text.is_empty() {
-            self.outputs.push_back(Output::Transcript { speaker, text: text.to_owned(), complete: true });
-        }
-    }
-
-    fn fault(&mut self, kind: FaultKind, message: &str) {
-        let message = self.session.presentable(message);
-        self.outputs.push_back(Output::Fault(Fault { kind, message }));
-    }
-
-    fn not_understood(&mut self, what: &str) {
-        self.outputs.push_back(Output::Unrecognised(self.session.presentable(what)));
-    }
-
-    fn send(&mut self, message: &Value) {
-        self.outputs.push_back(Output::Send(message.to_string()));
+        self.outbox.fault(FaultKind::Transient, &words.join(": "));
     }
 }
 

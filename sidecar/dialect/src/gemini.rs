@@ -7,21 +7,23 @@
 //! The server finds turns and interruptions, and cuts its own memory. Linear audio only: 16 kHz to it, 24 kHz back.
 //! What it sends is JSON, in text or in binary frames.
 //!
+//! Sessions are resumable: a later connection that brings the handle of an earlier one goes on with its session, which has
+//! no longest time, as its context is compressed. Without a handle the history is told.
+//!
 //! Wire format: <https://ai.google.dev/api/live> and the types of `google-genai` 3.4.0, read 2026-11.
 
 mod event;
 mod messages;
 
-use std::collections::VecDeque;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use ai_media::Format;
 use serde_json::Value;
 
+use crate::outbox::{MAX_UTTERANCE_BYTES, Outbox};
 use crate::{
-    AudioChoice, Dialect, Fault, FaultKind, Handshake, Heard, Message, Noticed, Output, Payload, Provider, Session,
-    Speaker, json,
+    AudioChoice, Dialect, Handshake, Heard, Message, Noticed, Output, Payload, Provider, Session, Speaker, json, orders,
 };
 use event::{Content, Event};
 
@@ -46,6 +48,7 @@ pub(crate) const PROVIDER: Provider = Provider {
         false => Ok(()),
     },
     local_barge_in: true,
+    // A connection lasts about ten minutes, and the server says so in good time.
     session_max: None,
     create: |session, _| Box::new(Gemini::new(session)),
 };
@@ -68,7 +71,7 @@ pub struct Gemini {
     /// Calls that wait for their result: id and name.
     calls: Vec<(String, String)>,
     item: Arc<str>,
-    outputs: VecDeque<Output>,
+    outbox: Outbox,
 }
 
 /// What somebody has said so far; it is transcribed piece by piece, and nobody tells its end.
@@ -82,6 +85,7 @@ impl Gemini {
     pub fn new(session: Session) -> Self {
         let silent = |speaker| Utterance { speaker, text: String::new() };
         Self {
+            outbox: Outbox::new(&session),
             session,
             ready: false,
             speaking: false,
@@ -90,7 +94,6 @@ impl Gemini {
             agent_said: silent(Speaker::Agent),
             calls: Vec::new(),
             item: Arc::from("answer"),
-            outputs: VecDeque::new(),
         }
     }
 }
@@ -118,7 +121,7 @@ impl Dialect for Gemini {
     }
 
     fn handle_open(&mut self, _now: Instant) {
-        self.send(messages::setup(&self.session));
+        self.outbox.send(messages::setup(&self.session));
     }
 
     fn handle_message(&mut self, message: Message<'_>) {
@@ -128,19 +131,19 @@ impl Dialect for Gemini {
         };
         match parsed {
             Ok(event) => self.handle_event(event),
-            Err(error) => self.not_understood(&format!("not a message of this protocol (column {})", error.column())),
+            Err(error) => self.outbox.not_readable(&error),
         }
     }
 
     fn handle_caller_audio(&mut self, audio: &[u8]) {
         if self.ready && !audio.is_empty() {
             let message = Payload::Text(messages::caller_audio(audio));
-            self.outputs.push_back(Output::SendAudio { message, audio_bytes: audio.len() });
+            self.outbox.send_audio(message, audio);
         }
     }
 
     fn handle_digits(&mut self, digits: &str) {
-        self.send(messages::text(&crate::session::keys_pressed(digits)));
+        self.outbox.send(messages::text(&orders::keys_pressed(digits)));
     }
 
     fn handle_interrupted(&mut self, _heard: &[Heard], by: Noticed) {
@@ -150,12 +153,25 @@ impl Dialect for Gemini {
     fn handle_tool_result(&mut self, call_id: &str, result: &str, _go_on: bool) {
         if let Some(at) = self.calls.iter().position(|(id, _)| id == call_id) {
             let (id, name) = self.calls.swap_remove(at);
-            self.send(messages::tool_response(&id, &name, result));
+            self.outbox.send(messages::tool_response(&id, &name, result));
         }
     }
 
+    fn handle_say(&mut self, text: &str) -> bool {
+        self.outbox.send(messages::text(&orders::aside(&orders::say(text))));
+        true
+    }
+
+    /// Whatever the model is told in mid-conversation it answers.
+    fn handle_context(&mut self, text: &str, answer: bool) -> bool {
+        if answer {
+            self.outbox.send(messages::text(&orders::aside(text)));
+        }
+        answer
+    }
+
     fn poll_output(&mut self) -> Option<Output> {
-        self.outputs.pop_front()
+        self.outbox.pop()
     }
 }
 
@@ -183,13 +199,17 @@ impl Gemini {
             self.handle_voice_activity(json::text(&event.voice_activity, "voiceActivityType"));
         }
         if !event.go_away.is_null() {
-            let left = json::text(&event.go_away, "timeLeft");
-            self.fault(FaultKind::Transient, &format!("the server will end the session in {left}"));
+            let within = duration(json::text(&event.go_away, "timeLeft"));
+            self.outbox.push(Output::Expiring { within });
         }
-        let silent = [&event.session_resumption_update, &event.usage_metadata];
-        let others = [&event.tool_call, &event.tool_call_cancellation, &event.go_away];
-        if !known && silent.into_iter().chain(others).all(Value::is_null) {
-            self.not_understood("a message with nothing in it that is known");
+        let update = &event.session_resumption_update;
+        let handle = json::text(update, "newHandle");
+        if update["resumable"] == Value::Bool(true) && !handle.is_empty() && handle.len() <= MAX_HANDLE_BYTES {
+            self.outbox.push(Output::Resumable { handle: handle.to_owned() });
+        }
+        let others = [&event.tool_call, &event.tool_call_cancellation, &event.go_away, update, &event.usage_metadata];
+        if !known && others.into_iter().all(|value| value.is_null()) {
+            self.outbox.not_understood("a message with nothing in it that is known");
         }
     }
 
@@ -197,9 +217,19 @@ impl Gemini {
         if std::mem::replace(&mut self.ready, true) {
             return;
         }
-        self.outputs.push_back(Output::Ready);
-        if !self.session.greeting.is_empty() {
-            self.send(messages::text(&self.session.greeting_order()));
+        let (history, question) = self.session.history_and_question();
+        if messages::tells_history(&self.session) {
+            self.outbox.send(messages::history(history));
+        }
+        let first_words = match self.session.takes_over() {
+            false if self.session.greeting.is_empty() => None,
+            false => Some(orders::greet(&self.session.greeting)),
+            true if !self.session.agent_owes_answer => None,
+            true => Some(question.map_or_else(|| orders::aside(orders::GO_ON), str::to_owned)),
+        };
+        self.outbox.push(Output::Ready);
+        if let Some(text) = first_words {
+            self.outbox.send(messages::text(&text));
         }
     }
 
@@ -207,7 +237,7 @@ impl Gemini {
         if content.interrupted {
             self.end_answer();
             if self.session.interrupt_response {
-                self.outputs.push_back(Output::Flush);
+                self.outbox.push(Output::Flush);
             }
         }
         self.handle_piece(Speaker::Caller, &content.input_transcription.text);
@@ -217,7 +247,7 @@ impl Gemini {
         }
         if content.generation_complete || content.turn_complete {
             if std::mem::take(&mut self.speaking) && !self.muted {
-                self.outputs.push_back(Output::AgentAudioDone);
+                self.outbox.push(Output::AgentAudioDone);
             }
             self.muted = false;
         }
@@ -231,13 +261,13 @@ impl Gemini {
             return;
         }
         if !is_agent_audio(mime_type) {
-            return self.not_understood(&format!("data of type {mime_type}"));
+            return self.outbox.not_understood(&format!("data of type {mime_type}"));
         }
         self.speaking = true;
         match json::audio(base64) {
             Ok(_) if self.muted => {}
-            Ok(audio) => self.outputs.push_back(Output::AgentAudio { item: Arc::clone(&self.item), audio }),
-            Err(_) => self.not_understood("audio that is not base64"),
+            Ok(audio) => self.outbox.agent_audio(&self.item, audio),
+            Err(_) => self.outbox.not_understood("audio that is not base64"),
         }
     }
 
@@ -257,17 +287,15 @@ impl Gemini {
             self.finish(Speaker::Caller);
         }
         let utterance = self.utterance(speaker);
-        if utterance.text.len() + piece.len() <= UTTERANCE_MAX {
+        if utterance.text.len() + piece.len() <= MAX_UTTERANCE_BYTES {
             utterance.text.push_str(piece);
         }
-        self.outputs.push_back(Output::Transcript { speaker, text: piece.to_owned(), complete: false });
+        self.outbox.transcript(speaker, piece, false);
     }
 
     fn finish(&mut self, speaker: Speaker) {
-        let text = std::mem::take(&mut self.utterance(speaker).text).trim().to_owned();
-        if !text.is_empty() {
-            self.outputs.push_back(Output::Transcript { speaker, text, complete: true });
-        }
+        let text = std::mem::take(&mut self.utterance(speaker).text);
+        self.outbox.transcript(speaker, &text, true);
     }
 
     fn utterance(&mut self, speaker: Speaker) -> &mut Utterance {
@@ -280,34 +308,27 @@ impl Gemini {
     fn call_tool(&mut self, call: &Value) {
         let [id, name] = ["id", "name"].map(|key| json::id(call, key).to_owned());
         if id.is_empty() || self.calls.len() == MAX_CALLS {
-            return self.not_understood("a function call without an id, or one too many");
+            return self.outbox.not_understood("a function call without an id, or one too many");
         }
         let arguments = if call["args"].is_null() { "{}".to_owned() } else { call["args"].to_string() };
         self.calls.push((id.clone(), name.clone()));
-        self.outputs.push_back(Output::ToolCall { call_id: id, name, arguments });
+        self.outbox.tool_call(id, name, arguments);
     }
 
     /// Only some servers tell.
     fn handle_voice_activity(&mut self, activity: &str) {
         match activity {
-            "ACTIVITY_START" => self.outputs.push_back(Output::CallerSpeechStarted),
-            "ACTIVITY_END" => self.outputs.push_back(Output::CallerSpeechStopped { at_ms: None }),
+            "ACTIVITY_START" => self.outbox.push(Output::CallerSpeechStarted),
+            "ACTIVITY_END" => self.outbox.push(Output::CallerSpeechStopped { at_ms: None }),
             _ => {}
         }
     }
+}
 
-    fn fault(&mut self, kind: FaultKind, message: &str) {
-        let message = self.session.presentable(message);
-        self.outputs.push_back(Output::Fault(Fault { kind, message }));
-    }
-
-    fn not_understood(&mut self, what: &str) {
-        self.outputs.push_back(Output::Unrecognised(self.session.presentable(what)));
-    }
-
-    fn send(&mut self, message: String) {
-        self.outputs.push_back(Output::Send(message));
-    }
+/// A time as protobuf's JSON writes it: seconds, like `9.5s`. Zero if it is left out, or no such time.
+fn duration(text: &str) -> Duration {
+    let seconds = text.strip_suffix('s').and_then(|seconds| seconds.parse().ok());
+    seconds.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok()).unwrap_or_default()
 }
 
 fn is_vertex(url: &str) -> bool {
@@ -326,5 +347,5 @@ fn is_agent_audio(mime_type: &str) -> bool {
 /// A phone call runs one or two tools at a time.
 const MAX_CALLS: usize = 64;
 
-/// Longer than anybody speaks in one go. [bytes]
-const UTTERANCE_MAX: usize = 64 << 10;
+/// Handles are some hundred bytes long. [bytes]
+const MAX_HANDLE_BYTES: usize = 16 << 10;

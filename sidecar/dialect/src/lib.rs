@@ -14,10 +14,17 @@
 //! sends and nobody understands becomes [`Output::Unrecognised`], what ends the conversation becomes a fatal
 //! [`Output::Fault`].
 //!
+//! # Taking over
+//!
+//! Where a connection was lost, or its provider will not keep it much longer, a new dialect of the same provider goes on
+//! with the call: its [`Session`] is the old one with a `history`, or the latest [`Output::Resumable`] handle, or both. It
+//! does not greet. Before [`Output::Ready`] it has told the provider what was said as well as that provider can be told;
+//! after it the agent goes on speaking if it owes the caller an answer, and otherwise waits for the caller.
+//!
 //! # Adding a provider
 //!
-//! Write one file with a type that implements [`Dialect`] and a [`Provider`] that tells of it, and add one line to
-//! [`PROVIDERS`].
+//! Write one file with a type that implements [`Dialect`] and a [`Provider`] that tells of it, add one line to
+//! [`PROVIDERS`], and one transcript of a conversation to `tests/transcripts/`.
 
 #![forbid(unsafe_code)]
 
@@ -26,6 +33,8 @@ pub mod elevenlabs;
 pub mod gemini;
 mod json;
 pub mod openai;
+mod orders;
+mod outbox;
 pub mod raw;
 mod session;
 pub mod twilio;

@@ -21,18 +21,18 @@ mod handshake;
 mod messages;
 mod spoken;
 
-use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use ai_media::Format;
 
+use crate::outbox::Outbox;
 use crate::{
-    AudioChoice, Dialect, Fault, FaultKind, Handshake, Heard, Message, Noticed, Output, Payload, Provider, Session,
-    Speaker, TurnDetection, json,
+    AudioChoice, Dialect, FaultKind, Handshake, Heard, Message, Noticed, Output, Payload, Provider, Session, Speaker,
+    TurnDetection, json,
 };
 use calls::Calls;
 use event::Event;
-use floor::Floor;
+use floor::{Floor, Request};
 use spoken::Spoken;
 
 /// The values of `audio` this dialect knows.
@@ -75,7 +75,7 @@ pub struct OpenAi {
     floor: Floor,
     spoken: Spoken,
     calls: Calls,
-    outputs: VecDeque<Output>,
+    outbox: Outbox,
 }
 
 impl OpenAi {
@@ -84,13 +84,13 @@ impl OpenAi {
     /// A choice of audio that is not in [`AUDIO_CHOICES`] counts as [`AudioChoice::Auto`].
     pub fn new(session: Session, phone: Format) -> Self {
         Self {
+            outbox: Outbox::new(&session),
             format: formats::choose(session.audio, phone),
             floor: Floor::new(server_answers(&session), server_interrupts(&session)),
             session,
             ready: false,
             spoken: Spoken::default(),
             calls: Calls::default(),
-            outputs: VecDeque::new(),
         }
     }
 }
@@ -111,16 +111,16 @@ impl Dialect for OpenAi {
     /// Sends the settings at once, without waiting for `session.created`: the server keeps what arrives early, the
     /// caller is spared one round trip, and compatible servers that never send `session.created` work as well.
     fn handle_open(&mut self, _now: Instant) {
-        self.send(messages::configure(&self.session, self.format));
+        self.outbox.send(messages::configure(&self.session, self.format));
     }
 
     fn handle_message(&mut self, message: Message<'_>) {
         match message {
             Message::Text(text) => match event::parse(text) {
                 Ok(event) => self.handle_event(&event),
-                Err(error) => self.not_understood(&format!("not a JSON object (column {})", error.column())),
+                Err(error) => self.outbox.not_readable(&error),
             },
-            Message::Binary(bytes) => self.not_understood(&format!("binary message of {} bytes", bytes.len())),
+            Message::Binary(bytes) => self.outbox.not_text(bytes),
         }
         self.ask_if_due();
     }
@@ -128,12 +128,12 @@ impl Dialect for OpenAi {
     fn handle_caller_audio(&mut self, audio: &[u8]) {
         if self.ready && !audio.is_empty() {
             let message = Payload::Text(messages::caller_audio(audio));
-            self.outputs.push_back(Output::SendAudio { message, audio_bytes: audio.len() });
+            self.outbox.send_audio(message, audio);
         }
     }
 
     fn handle_digits(&mut self, digits: &str) {
-        self.send(messages::keys_pressed(digits));
+        self.outbox.send(messages::keys_pressed(digits));
         self.floor.request();
         self.ask_if_due();
     }
@@ -142,7 +142,7 @@ impl Dialect for OpenAi {
         if let Some(response) = self.floor.cancel()
             && (by == Noticed::ByUs || !server_interrupts(&self.session))
         {
-            self.send(messages::cancel(&response));
+            self.outbox.send(messages::cancel(&response));
         }
         for heard in heard.iter().filter(|heard| !heard.item.is_empty()) {
             self.correct_memory(heard);
@@ -153,13 +153,28 @@ impl Dialect for OpenAi {
     fn handle_tool_result(&mut self, call_id: &str, result: &str, go_on: bool) {
         // The server refuses a second output for a call, and one for a call it never made.
         if self.calls.answer(call_id, go_on) {
-            self.send(messages::tool_output(call_id, result));
+            self.outbox.send(messages::tool_output(call_id, result));
             self.ask_if_due();
         }
     }
 
+    fn handle_say(&mut self, text: &str) -> bool {
+        let accepted = self.floor.say(text);
+        self.ask_if_due();
+        accepted
+    }
+
+    fn handle_context(&mut self, text: &str, answer: bool) -> bool {
+        self.outbox.send(messages::context(text));
+        if answer {
+            self.floor.request();
+            self.ask_if_due();
+        }
+        true
+    }
+
     fn poll_output(&mut self) -> Option<Output> {
-        self.outputs.pop_front()
+        self.outbox.pop()
     }
 }
 
@@ -175,23 +190,25 @@ impl OpenAi {
             "response.output_audio_transcript.delta"
             | "response.audio_transcript.delta"
             | "response.output_text.delta"
-            | "response.text.delta" => self.transcript(Speaker::Agent, &event.delta, false),
+            | "response.text.delta" => self.outbox.transcript(Speaker::Agent, &event.delta, false),
             "response.output_audio_transcript.done" | "response.audio_transcript.done" => {
-                self.transcript(Speaker::Agent, &event.transcript, true);
+                self.outbox.transcript(Speaker::Agent, &event.transcript, true);
             }
-            "response.output_text.done" | "response.text.done" => self.transcript(Speaker::Agent, &event.text, true),
+            "response.output_text.done" | "response.text.done" => {
+                self.outbox.transcript(Speaker::Agent, &event.text, true)
+            }
             "conversation.item.input_audio_transcription.delta" => {
-                self.transcript(Speaker::Caller, &event.delta, false);
+                self.outbox.transcript(Speaker::Caller, &event.delta, false);
             }
             "conversation.item.input_audio_transcription.completed" => {
-                self.transcript(Speaker::Caller, &event.transcript, true);
+                self.outbox.transcript(Speaker::Caller, &event.transcript, true);
             }
             "conversation.item.input_audio_transcription.failed" => {
                 self.fault(FaultKind::Transient, "the caller could not be transcribed", &event.error);
             }
             "input_audio_buffer.speech_started" => {
                 self.floor.caller_started();
-                self.outputs.push_back(Output::CallerSpeechStarted);
+                self.outbox.push(Output::CallerSpeechStarted);
             }
             "input_audio_buffer.speech_stopped" => self.handle_speech_stopped(event),
             "response.created" => self.floor.created(json::id(&event.response, "id")),
@@ -203,25 +220,30 @@ impl OpenAi {
             "response.done" => self.handle_response_done(event),
             "session.updated" => self.handle_session_updated(event),
             "error" => self.handle_error(event),
-            "" => self.not_understood("a message without a type"),
+            "" => self.outbox.not_understood("a message without a type"),
             kind if event::is_uninteresting(kind) => {}
-            kind => self.not_understood(kind),
+            kind => self.outbox.not_understood(kind),
         }
     }
 
     fn handle_session_updated(&mut self, event: &Event<'_>) {
         if let Some(mismatch) = formats::mismatch(self.format, &event.session) {
             // Played all the same, the wrong format is loud noise in the caller's ear.
-            let message = self.session.presentable(&mismatch);
-            self.outputs.push_back(Output::Fault(Fault { kind: FaultKind::Fatal, message }));
-            return;
+            return self.outbox.fault(FaultKind::Fatal, &mismatch);
         }
         if std::mem::replace(&mut self.ready, true) {
             return;
         }
-        self.outputs.push_back(Output::Ready);
-        if !self.session.greeting.is_empty() {
-            self.send(messages::greet(&self.session));
+        for item in messages::history(&self.session) {
+            self.outbox.send(item);
+        }
+        self.outbox.push(Output::Ready);
+        let first_words = match self.session.takes_over() {
+            true => self.session.agent_owes_answer.then(|| messages::go_on(&self.session)),
+            false => (!self.session.greeting.is_empty()).then(|| messages::greet(&self.session)),
+        };
+        if let Some(first_words) = first_words {
+            self.outbox.send(first_words);
             self.floor.asked();
         }
     }
@@ -233,17 +255,17 @@ impl OpenAi {
         let audio = match json::audio(&event.delta) {
             Ok(audio) if audio.is_empty() => return,
             Ok(audio) => audio,
-            Err(_) => return self.not_understood(&format!("{} that is not base64", &*event.kind)),
+            Err(_) => return self.outbox.not_understood(&format!("{} that is not base64", &*event.kind)),
         };
         if let Some(item) = self.spoken.item(&event.item_id, event.content_index.as_u64().unwrap_or(0)) {
-            self.outputs.push_back(Output::AgentAudio { item, audio });
+            self.outbox.push(Output::AgentAudio { item, audio });
         }
     }
 
     /// All audio of `item` has arrived; `None`: of every item, as its response is over.
     fn handle_audio_done(&mut self, item: Option<&str>, response: &str) {
         if self.spoken.finish(item, self.floor.is_cancelled(response)) {
-            self.outputs.push_back(Output::AgentAudioDone);
+            self.outbox.push(Output::AgentAudioDone);
         }
     }
 
@@ -255,7 +277,7 @@ impl OpenAi {
         };
         let at_ms = event.audio_end_ms.as_u64().map(|end_ms| end_ms.saturating_sub(silence_ms));
         self.floor.caller_stopped();
-        self.outputs.push_back(Output::CallerSpeechStopped { at_ms });
+        self.outbox.push(Output::CallerSpeechStopped { at_ms });
     }
 
     /// Beta names a function only here, before its arguments are written.
@@ -282,11 +304,7 @@ impl OpenAi {
             return;
         }
         if let Some(name) = self.calls.ask(call_id, name, response) {
-            self.outputs.push_back(Output::ToolCall {
-                call_id: call_id.to_owned(),
-                name,
-                arguments: arguments.to_owned(),
-            });
+            self.outbox.tool_call(call_id.to_owned(), name, arguments.to_owned());
         }
     }
 
@@ -310,8 +328,8 @@ impl OpenAi {
         let busy = faults::is_busy(error);
         // Not every server tells what it complains about. If we take it wrongly for our request to speak, the next
         // request meets a busy server and is repeated.
-        if matches!(about, messages::RESPOND | messages::GREET | "") {
-            self.floor.ask_failed(busy, about != messages::GREET);
+        if matches!(about, messages::RESPOND | messages::SAY | messages::GREET | messages::GO_ON | "") {
+            self.floor.ask_failed(busy);
         }
         if busy {
             return;
@@ -333,10 +351,10 @@ impl OpenAi {
         let item = &*heard.item;
         // Of an item that was still being made, the server has made more than it could send us.
         if heard.heard_ms == 0 {
-            self.send(messages::delete(item));
+            self.outbox.send(messages::delete(item));
         } else if heard.heard_ms < heard.received_ms || !self.spoken.is_complete(item) {
             let heard_ms = heard.heard_ms.min(heard.received_ms);
-            self.send(messages::truncate(item, self.spoken.content_index(item), heard_ms));
+            self.outbox.send(messages::truncate(item, self.spoken.content_index(item), heard_ms));
         }
     }
 
@@ -345,28 +363,15 @@ impl OpenAi {
         if self.calls.take_answered() {
             self.floor.request();
         }
-        if self.floor.take_due() {
-            self.send(messages::respond());
-        }
-    }
-
-    fn transcript(&mut self, speaker: Speaker, text: &str, complete: bool) {
-        if !text.is_empty() {
-            self.outputs.push_back(Output::Transcript { speaker, text: text.to_owned(), complete });
+        match self.floor.take_due() {
+            Some(Request::Answer) => self.outbox.send(messages::respond()),
+            Some(Request::Say(text)) => self.outbox.send(messages::say(&text)),
+            None => {}
         }
     }
 
     fn fault(&mut self, kind: FaultKind, context: &str, error: &serde_json::Value) {
-        let message = faults::message(context, error, &self.session);
-        self.outputs.push_back(Output::Fault(Fault { kind, message }));
-    }
-
-    fn not_understood(&mut self, what: &str) {
-        self.outputs.push_back(Output::Unrecognised(self.session.presentable(what)));
-    }
-
-    fn send(&mut self, message: String) {
-        self.outputs.push_back(Output::Send(message));
+        self.outbox.fault(kind, &faults::message(context, error));
     }
 }
 

@@ -1,14 +1,13 @@
 //! Our own protocol for bots that somebody writes for this module: audio as it is, and a handful of JSON messages.
 //!
 //! ```text
-//!  this side ── start ─ audio… ─ digit ─ mark ─ flushed ─ refused ──► bot
+//!  this side ── start ─ audio… ─ digit ─ mark ─ flushed ─ refused ─ say ─ context ──► bot
 //!            ◄── audio… ─ mark ─ flush ─ transcript ─ hangup ─ transfer ──
 //! ```
 //!
 //! Binary messages are audio, text messages are JSON objects with a `type`. `docs/raw.md` describes it for those who
 //! write bots.
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -17,8 +16,9 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::json::{Text, bounded};
+use crate::outbox::Outbox;
 use crate::{
-    AudioChoice, Dialect, Handshake, Heard, Message, Noticed, Output, Payload, Provider, Session, Speaker, json,
+    AudioChoice, Dialect, Handshake, Heard, Message, Noticed, Output, Payload, Provider, Session, Speaker, Turn, json,
 };
 
 /// The dialect `raw`.
@@ -50,14 +50,15 @@ pub struct Raw {
     ordered: bool,
     /// Requests to hang up or transfer so far; names them.
     requests: u64,
-    outputs: VecDeque<Output>,
+    outbox: Outbox,
 }
 
 impl Raw {
     /// A conversation with these settings for a phone that speaks `phone`.
     pub fn new(session: Session, phone: Format) -> Self {
         let format = session.audio.for_phone(phone);
-        Self { session, format, item: Arc::from("turn"), ordered: false, requests: 0, outputs: VecDeque::new() }
+        let outbox = Outbox::new(&session);
+        Self { session, format, item: Arc::from("turn"), ordered: false, requests: 0, outbox }
     }
 }
 
@@ -101,27 +102,29 @@ impl Dialect for Raw {
             ("voice", &session.voice),
             ("language", &session.language),
             ("instructions", &session.instructions),
-            ("greeting", &session.greeting),
         ];
+        if session.takes_over() || session.earlier_sessions > 0 {
+            start["resumed"] = json!(true);
+            start["owes_answer"] = json!(session.agent_owes_answer);
+            start["history"] = session.history.iter().map(remembered).collect();
+        } else if !session.greeting.is_empty() {
+            start["greeting"] = json!(session.greeting);
+        }
         for (name, text) in texts.into_iter().filter(|(_, text)| !text.is_empty()) {
             start[name] = json!(text);
         }
         json::merge(&mut start, &session.provider_settings);
-        self.send(&start);
-        self.outputs.push_back(Output::Ready);
+        self.outbox.send_json(&start);
+        self.outbox.push(Output::Ready);
     }
 
     fn handle_message(&mut self, message: Message<'_>) {
         match message {
             Message::Binary([]) => {}
-            Message::Binary(audio) => {
-                self.outputs.push_back(Output::AgentAudio { item: Arc::clone(&self.item), audio: audio.to_vec() });
-            }
+            Message::Binary(audio) => self.outbox.agent_audio(&self.item, audio.to_vec()),
             Message::Text(text) => match serde_json::from_str(text) {
                 Ok(event) => self.handle_event(event),
-                Err(error) => {
-                    self.not_understood(&format!("not a message of this protocol (column {})", error.column()));
-                }
+                Err(error) => self.outbox.not_readable(&error),
             },
         }
     }
@@ -129,13 +132,13 @@ impl Dialect for Raw {
     fn handle_caller_audio(&mut self, audio: &[u8]) {
         if !audio.is_empty() {
             let message = Payload::Binary(audio.to_vec());
-            self.outputs.push_back(Output::SendAudio { message, audio_bytes: audio.len() });
+            self.outbox.send_audio(message, audio);
         }
     }
 
     fn handle_digits(&mut self, digits: &str) {
         for digit in digits.chars() {
-            self.send(&json!({"type": "digit", "digit": digit}));
+            self.outbox.send_json(&json!({"type": "digit", "digit": digit}));
         }
     }
 
@@ -143,23 +146,33 @@ impl Dialect for Raw {
         let by = if std::mem::take(&mut self.ordered) { "bot" } else { "caller" };
         let sum = |ms: fn(&Heard) -> u64| heard.iter().map(ms).sum::<u64>();
         let (heard_ms, received_ms) = (sum(|item| item.heard_ms), sum(|item| item.received_ms));
-        self.send(&json!({"type": "flushed", "by": by, "heard_ms": heard_ms, "received_ms": received_ms}));
+        self.outbox.send_json(&json!({"type": "flushed", "by": by, "heard_ms": heard_ms, "received_ms": received_ms}));
     }
 
     fn handle_mark(&mut self, name: &str, heard: bool) {
-        self.send(&json!({"type": "mark", "name": name, "heard": heard}));
+        self.outbox.send_json(&json!({"type": "mark", "name": name, "heard": heard}));
     }
 
     /// Only what was refused needs an answer: the other requests end the call.
     fn handle_tool_result(&mut self, _call_id: &str, result: &str, _go_on: bool) {
         let result: Value = serde_json::from_str(result).unwrap_or_default();
         if result["ok"] == json!(false) {
-            self.send(&json!({"type": "refused", "reason": json::text(&result, "error")}));
+            self.outbox.send_json(&json!({"type": "refused", "reason": json::text(&result, "error")}));
         }
     }
 
+    fn handle_say(&mut self, text: &str) -> bool {
+        self.outbox.send_json(&json!({"type": "say", "text": text}));
+        true
+    }
+
+    fn handle_context(&mut self, text: &str, answer: bool) -> bool {
+        self.outbox.send_json(&json!({"type": "context", "text": text, "answer": answer}));
+        true
+    }
+
     fn poll_output(&mut self) -> Option<Output> {
-        self.outputs.pop_front()
+        self.outbox.pop()
     }
 }
 
@@ -186,19 +199,19 @@ impl Raw {
         match &*event.kind {
             "mark" => {
                 event.name.keep_if_short();
-                self.outputs.push_back(Output::Mark { name: event.name.to_string() });
+                self.outbox.push(Output::Mark { name: event.name.to_string() });
             }
             "flush" => {
                 self.ordered = true;
-                self.outputs.push_back(Output::Flush);
+                self.outbox.push(Output::Flush);
             }
             "transcript" => self.handle_transcript(&event),
             "hangup" => self.request("hangup", &json!({})),
             "transfer" => {
                 self.request("transfer", &json!({"extension": event.extension, "context": event.context}));
             }
-            "" => self.not_understood("a message without a type"),
-            kind => self.not_understood(kind),
+            "" => self.outbox.not_understood("a message without a type"),
+            kind => self.outbox.not_understood(kind),
         }
     }
 
@@ -206,27 +219,24 @@ impl Raw {
         let speaker = match &*event.speaker {
             "caller" => Speaker::Caller,
             "agent" => Speaker::Agent,
-            _ => return self.not_understood("a transcript whose speaker is neither caller nor agent"),
+            _ => return self.outbox.not_understood("a transcript whose speaker is neither caller nor agent"),
         };
-        self.outputs.push_back(Output::Transcript { speaker, text: event.text.to_string(), complete: true });
+        self.outbox.transcript(speaker, &event.text, true);
     }
 
     /// What ends the call goes the way of the tools of other providers, so the same rules hold.
     fn request(&mut self, name: &str, arguments: &Value) {
         self.requests += 1;
-        self.outputs.push_back(Output::ToolCall {
-            call_id: self.requests.to_string(),
-            name: name.to_owned(),
-            arguments: arguments.to_string(),
-        });
+        self.outbox.tool_call(self.requests.to_string(), name.to_owned(), arguments.to_string());
     }
+}
 
-    fn send(&mut self, message: &Value) {
-        self.outputs.push_back(Output::Send(message.to_string()));
-    }
-
-    fn not_understood(&mut self, what: &str) {
-        self.outputs.push_back(Output::Unrecognised(self.session.presentable(what)));
+/// A piece of the conversation so far.
+fn remembered(turn: &Turn) -> Value {
+    match turn {
+        Turn::Said { speaker: Speaker::Caller, text } => json!({"speaker": "caller", "text": text}),
+        Turn::Said { speaker: Speaker::Agent, text } => json!({"speaker": "agent", "text": text}),
+        Turn::ToolRan { name, arguments, result } => json!({"tool": name, "arguments": arguments, "result": result}),
     }
 }
 

@@ -62,6 +62,10 @@ pub struct Session {
     pub history: Vec<Turn>,
     /// With a history: the caller waits for the agent, which is to go on speaking as soon as it can.
     pub agent_owes_answer: bool,
+    /// Sessions of this call before this one.
+    pub earlier_sessions: u32,
+    /// The agent has greeted the caller in one of them, though nobody may have written it down.
+    pub greeted: bool,
     /// What [`Output::Resumable`](crate::Output::Resumable) of the session before has given; empty: nothing.
     pub resumption: String,
 }
@@ -88,26 +92,20 @@ pub enum Turn {
 }
 
 impl Session {
-    /// `text` fit for a log: one line, bounded, and without any secret of this session that somebody may have repeated.
-    pub(crate) fn presentable(&self, text: &str) -> String {
-        let headers = self.headers.iter().map(|(_, value)| value);
-        let hidden = headers.chain([&self.api_key]).fold(text.to_owned(), |text, secret| secret.hidden_in(text));
-        let mut line: String =
-            hidden.chars().take(MAX_TEXT_CHARS).map(|c| if c.is_control() { ' ' } else { c }).collect();
-        if hidden.chars().nth(MAX_TEXT_CHARS).is_some() {
-            line.push('…');
-        }
-        line
+    /// True if the agent was in this conversation before: it must not greet.
+    pub(crate) fn takes_over(&self) -> bool {
+        self.greeted || !self.history.is_empty() || !self.resumption.is_empty()
     }
 
-    /// The order to open the conversation with the greeting, which may be a text or an instruction.
-    pub(crate) fn greeting_order(&self) -> String {
-        format!(
-            "The call has just been connected and you speak first. Open the conversation with the greeting below: if it \
-             is a text, say it exactly as it stands, in its own language, and nothing else; if it is an instruction, \
-             follow it.\n\nGreeting: {}",
-            self.greeting
-        )
+    /// The history, and apart from it the caller's last words if they still are to be answered: a provider that answers
+    /// whatever is said to it is told them last.
+    pub(crate) fn history_and_question(&self) -> (&[Turn], Option<&str>) {
+        match self.history.split_last() {
+            Some((Turn::Said { speaker: Speaker::Caller, text }, before)) if self.agent_owes_answer => {
+                (before, Some(text))
+            }
+            _ => (&self.history, None),
+        }
     }
 
     /// The variables as a JSON object.
@@ -124,14 +122,6 @@ impl Session {
         headers
     }
 }
-
-/// What an agent is told of keys that the caller pressed, where it can only be told in words.
-pub(crate) fn keys_pressed(digits: &str) -> String {
-    format!("(The caller pressed these keys on the telephone: {digits})")
-}
-
-/// A log line is read by a person.
-const MAX_TEXT_CHARS: usize = 300;
 
 impl Default for Session {
     /// The configuration's defaults, with neither server nor account.
@@ -163,6 +153,8 @@ impl Default for Session {
             tools: Vec::new(),
             history: Vec::new(),
             agent_owes_answer: false,
+            earlier_sessions: 0,
+            greeted: false,
             resumption: String::new(),
         }
     }

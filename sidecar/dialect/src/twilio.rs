@@ -8,9 +8,11 @@
 //! A bot hangs up by closing the WebSocket. It never learns by itself that the caller interrupts: it listens, and
 //! orders `clear`. All numbers are texts, except those of the media format.
 //!
+//! Words are unknown here: a bot cannot be told of the history, or to say something. If the connection to it was lost, the
+//! next one has another stream of the same call, by whose name the bot finds what it knows.
+//!
 //! Wire format: <https://www.twilio.com/docs/voice/media-streams/websocket-messages>, read as of 2026-11.
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -21,6 +23,7 @@ use serde_json::json;
 use sha1::Sha1;
 
 use crate::json::Text;
+use crate::outbox::Outbox;
 use crate::{AudioChoice, Dialect, Handshake, Heard, Message, Noticed, Output, Payload, Provider, Session, json};
 
 /// The dialect `twilio`.
@@ -50,14 +53,15 @@ pub struct Twilio {
     /// Caller audio sent. [bytes]
     sent: u64,
     item: Arc<str>,
-    outputs: VecDeque<Output>,
+    outbox: Outbox,
 }
 
 impl Twilio {
     /// A stream with these settings.
     pub fn new(session: Session) -> Self {
         Self {
-            stream_sid: format!("MZ{}", session.call_id),
+            outbox: Outbox::new(&session),
+            stream_sid: stream_sid(&session),
             call_sid: format!("CA{}", session.call_id),
             account_sid: if session.account_sid.is_empty() {
                 format!("AC{}", "0".repeat(32))
@@ -69,7 +73,6 @@ impl Twilio {
             chunks: 0,
             sent: 0,
             item: Arc::from("stream"),
-            outputs: VecDeque::new(),
         }
     }
 }
@@ -102,7 +105,7 @@ impl Dialect for Twilio {
     }
 
     fn handle_open(&mut self, _now: Instant) {
-        self.send(json!({"event": "connected", "protocol": "Call", "version": "1.0.0"}).to_string());
+        self.outbox.send_json(&json!({"event": "connected", "protocol": "Call", "version": "1.0.0"}));
         let sequence = self.next();
         let start = json!({
             "event": "start",
@@ -117,19 +120,17 @@ impl Dialect for Twilio {
             },
             "streamSid": self.stream_sid,
         });
-        self.send(start.to_string());
-        self.outputs.push_back(Output::Ready);
+        self.outbox.send_json(&start);
+        self.outbox.push(Output::Ready);
     }
 
     fn handle_message(&mut self, message: Message<'_>) {
         match message {
             Message::Text(text) => match serde_json::from_str(text) {
                 Ok(event) => self.handle_event(event),
-                Err(error) => {
-                    self.not_understood(&format!("not a message of this protocol (column {})", error.column()))
-                }
+                Err(error) => self.outbox.not_readable(&error),
             },
-            Message::Binary(bytes) => self.not_understood(&format!("binary message of {} bytes", bytes.len())),
+            Message::Binary(bytes) => self.outbox.not_text(bytes),
         }
     }
 
@@ -145,7 +146,7 @@ impl Dialect for Twilio {
             r#"{{"event":"media","sequenceNumber":"{sequence}","media":{{"track":"inbound","chunk":"{chunk}","timestamp":"{at_ms}","payload":""#
         );
         let text = json::around_audio(&head, audio, &format!(r#""}},"streamSid":"{stream}"}}"#));
-        self.outputs.push_back(Output::SendAudio { message: Payload::Text(text), audio_bytes: audio.len() });
+        self.outbox.push(Output::SendAudio { message: Payload::Text(text), audio_bytes: audio.len() });
     }
 
     fn handle_digits(&mut self, digits: &str) {
@@ -157,7 +158,7 @@ impl Dialect for Twilio {
                 "sequenceNumber": sequence,
                 "dtmf": {"track": "inbound_track", "digit": digit},
             });
-            self.send(dtmf.to_string());
+            self.outbox.send_json(&dtmf);
         }
     }
 
@@ -173,7 +174,7 @@ impl Dialect for Twilio {
             "streamSid": self.stream_sid,
             "mark": {"name": name},
         });
-        self.send(mark.to_string());
+        self.outbox.send_json(&mark);
     }
 
     /// A bot of this kind knows no tools.
@@ -187,11 +188,11 @@ impl Dialect for Twilio {
             "stop": {"accountSid": self.account_sid, "callSid": self.call_sid},
             "streamSid": self.stream_sid,
         });
-        self.send(stop.to_string());
+        self.outbox.send_json(&stop);
     }
 
     fn poll_output(&mut self) -> Option<Output> {
-        self.outputs.pop_front()
+        self.outbox.pop()
     }
 }
 
@@ -227,16 +228,16 @@ impl Twilio {
         match &*event.event {
             "media" => match json::audio(&event.media.payload) {
                 Ok(audio) if audio.is_empty() => {}
-                Ok(audio) => self.outputs.push_back(Output::AgentAudio { item: Arc::clone(&self.item), audio }),
-                Err(_) => self.not_understood("media that is not base64"),
+                Ok(audio) => self.outbox.agent_audio(&self.item, audio),
+                Err(_) => self.outbox.not_understood("media that is not base64"),
             },
             "mark" => {
                 event.mark.name.keep_if_short();
-                self.outputs.push_back(Output::Mark { name: event.mark.name.to_string() });
+                self.outbox.push(Output::Mark { name: event.mark.name.to_string() });
             }
-            "clear" => self.outputs.push_back(Output::Flush),
-            "" => self.not_understood("a message without an event"),
-            event => self.not_understood(event),
+            "clear" => self.outbox.push(Output::Flush),
+            "" => self.outbox.not_understood("a message without an event"),
+            event => self.outbox.not_understood(event),
         }
     }
 
@@ -244,13 +245,14 @@ impl Twilio {
         self.sequence += 1;
         self.sequence.to_string()
     }
+}
 
-    fn send(&mut self, message: String) {
-        self.outputs.push_back(Output::Send(message));
-    }
-
-    fn not_understood(&mut self, what: &str) {
-        self.outputs.push_back(Output::Unrecognised(self.session.presentable(what)));
+/// Every stream of a call has a name of its own, 32 hexadecimal digits; only the call's stays.
+fn stream_sid(session: &Session) -> String {
+    let first = u128::from_str_radix(&session.call_id, 16);
+    match (session.earlier_sessions, first) {
+        (0, _) | (_, Err(_)) => format!("MZ{}", session.call_id),
+        (earlier, Ok(first)) => format!("MZ{:032x}", first.wrapping_add(earlier.into())),
     }
 }
 

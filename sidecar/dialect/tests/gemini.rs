@@ -2,9 +2,11 @@
 
 mod common;
 
-use ai_dialect::{FaultKind, Noticed, Output, Payload, Secret, Session, Speaker, Tool, TurnDetection};
+use std::time::Duration;
+
+use ai_dialect::{Noticed, Output, Payload, Secret, Session, Speaker, Tool, TurnDetection};
 use ai_media::Format;
-use common::{Talk, audio_sent, fault, sent, unrecognised, withstands_nonsense};
+use common::{Talk, audio_sent, sent, unrecognised};
 use serde_json::{Value, json};
 
 const URL: &str = "wss://generativelanguage.googleapis.com/ws/google.ai.generativelanguage.v1beta.GenerativeService.BidiGenerateContent";
@@ -70,6 +72,7 @@ fn the_setup_says_what_the_profile_does() {
         "inputAudioTranscription": {},
         "outputAudioTranscription": {},
         "contextWindowCompression": {"slidingWindow": {}},
+        "sessionResumption": {},
     });
     assert_eq!(setup(session()), least);
     let full = setup(Session {
@@ -229,16 +232,37 @@ fn voice_activity_is_passed_on_where_the_server_tells() {
 
 #[test]
 fn a_server_that_is_about_to_leave_says_so() {
-    let outputs = ready().hear(json!({"goAway": {"timeLeft": "50s"}}));
-    assert_eq!(fault(&outputs), (FaultKind::Transient, "the server will end the session in 50s"));
+    for (left, ms) in [
+        (json!("50s"), 50_000),
+        (json!("9.500s"), 9_500),
+        (json!(null), 0),
+        (json!("soon"), 0),
+        (json!("-1s"), 0),
+        (json!("1e300s"), 0),
+        (json!("NaNs"), 0),
+    ] {
+        let outputs = ready().hear(json!({"goAway": {"timeLeft": left}}));
+        assert_eq!(outputs, [Output::Expiring { within: Duration::from_millis(ms) }], "{left}");
+    }
+}
+
+#[test]
+fn a_session_can_be_resumed_by_its_latest_handle() {
+    let update = |handle: Value, resumable: bool| json!({"sessionResumptionUpdate": {"newHandle": handle, "resumable": resumable}});
+    let mut talk = ready();
+    assert_eq!(talk.hear(update(json!("h1"), true)), [Output::Resumable { handle: "h1".into() }]);
+    for nothing in
+        [update(json!(""), false), update(json!("h2"), false), update(json!(""), true), update(json!(7), true)]
+    {
+        assert_eq!(talk.hear(nothing.clone()), [], "{nothing}");
+    }
+    assert_eq!(talk.hear(update(json!("h".repeat(100_000)), true)), [], "nobody keeps that");
 }
 
 #[test]
 fn what_is_no_message_is_not_recognised() {
     let mut talk = ready();
-    withstands_nonsense(&mut talk);
     assert_eq!(talk.hear(json!({"usageMetadata": {"totalTokenCount": 10}})), []);
-    assert_eq!(talk.hear(json!({"sessionResumptionUpdate": {"newHandle": "h", "resumable": true}})), []);
     assert_eq!(talk.hear(json!({"serverContent": {"modelTurn": null, "groundingMetadata": {}}})), []);
     let picture = json!({"modelTurn": {"parts": [{"inlineData": {"mimeType": "image/png", "data": "AAEC"}}]}});
     assert_eq!(unrecognised(&talk.hear(content(picture))), "data of type image/png");

@@ -90,11 +90,12 @@ fn answer(turn: Turn, leaving: bool) -> Speech {
     Speech::of(text, sounds)
 }
 
-/// What instructions say to say: the text after a last line that begins with `Greeting:`, else what stands between the
-/// first pair of quotation marks.
+/// What instructions say to say: the text after a last line that begins with `Greeting:` or `Text:`, else what stands
+/// between the first pair of quotation marks.
 fn wording(text: &str) -> Option<&str> {
-    if let Some((_, greeting)) = text.rsplit_once("\nGreeting:") {
-        return Some(greeting.trim()).filter(|words| !words.is_empty());
+    let labelled = ["\nGreeting:", "\nText:"].into_iter().find_map(|label| text.rsplit_once(label));
+    if let Some((_, words)) = labelled {
+        return Some(words.trim()).filter(|words| !words.is_empty());
     }
     let marks = ['"', '“', '”', '«', '»'];
     let (_, after) = text.split_once(marks)?;

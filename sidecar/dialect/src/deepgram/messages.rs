@@ -3,7 +3,7 @@
 use ai_media::{Encoding, Format};
 use serde_json::{Value, json};
 
-use crate::{Session, json};
+use crate::{Session, Speaker, Turn, json};
 
 /// The first message, with everything the agent is to know.
 pub(super) fn settings(session: &Session, format: Format) -> String {
@@ -17,7 +17,23 @@ pub(super) fn settings(session: &Session, format: Format) -> String {
         "agent": if session.agent_id.is_empty() { agent(session) } else { json!(session.agent_id) },
     });
     json::merge(&mut settings, &session.provider_settings);
+    if session.takes_over()
+        && let Some(agent) = settings["agent"].as_object_mut()
+    {
+        agent.remove("greeting");
+    }
     settings.to_string()
+}
+
+/// Has the agent say `text` when it is done with what it is saying.
+pub(super) fn agent_says(text: &str) -> String {
+    json!({"type": "InjectAgentMessage", "message": text, "behavior": "queue"}).to_string()
+}
+
+/// Tells the agent what nobody has said. The server adds it to the prompt, and replaces nothing
+/// (<https://developers.deepgram.com/docs/voice-agent-update-prompt>, read 2026-11).
+pub(super) fn add_to_prompt(text: &str) -> String {
+    json!({"type": "UpdatePrompt", "prompt": text}).to_string()
 }
 
 /// Says something in the caller's place.
@@ -51,10 +67,35 @@ fn agent(session: &Session) -> Value {
     if !session.voice.is_empty() {
         agent["speak"] = json!({"provider": {"type": "deepgram", "model": session.voice}});
     }
+    let (history, _) = session.history_and_question();
+    if !history.is_empty() {
+        agent["context"] = json!({"messages": history.iter().enumerate().map(remembered).collect::<Vec<_>>()});
+    }
     if !session.greeting.is_empty() {
         agent["greeting"] = json!(session.greeting);
     }
     agent
+}
+
+/// A piece of the conversation so far.
+fn remembered((number, turn): (usize, &Turn)) -> Value {
+    match turn {
+        Turn::Said { speaker: Speaker::Caller, text } => json!({"type": "History", "role": "user", "content": text}),
+        Turn::Said { speaker: Speaker::Agent, text } => {
+            json!({"type": "History", "role": "assistant", "content": text})
+        }
+        Turn::ToolRan { name, arguments, result } => {
+            let call = json!({
+                // The ids of the other session mean nothing to the server.
+                "id": format!("earlier_{number}"),
+                "name": name,
+                "client_side": true,
+                "arguments": arguments,
+                "response": result,
+            });
+            json!({"type": "History", "function_calls": [call]})
+        }
+    }
 }
 
 /// The Flux models have an interface of their own.

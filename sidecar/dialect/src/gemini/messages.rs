@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::{Session, TurnDetection, json};
+use crate::{Session, Speaker, Turn, TurnDetection, json, orders};
 
 /// The settings of the whole session.
 pub(super) fn setup(session: &Session) -> String {
@@ -18,9 +18,19 @@ pub(super) fn setup(session: &Session) -> String {
         },
         "inputAudioTranscription": {},
         "outputAudioTranscription": {},
-        // Without it a session with audio ends after 15 minutes.
+        // Without it a session with audio ends after 15 minutes
+        // (<https://ai.google.dev/gemini-api/docs/live-api/session-management>, read 2026-11).
         "contextWindowCompression": {"slidingWindow": {}},
+        // Asks for handles. A handle that is null is refused.
+        "sessionResumption": match session.resumption.as_str() {
+            "" => json!({}),
+            handle => json!({"handle": handle}),
+        },
     });
+    if tells_history(session) {
+        // The server then takes one message of history before the conversation, and does not answer it.
+        setup["historyConfig"] = json!({"initialHistoryInClientContent": true});
+    }
     if !session.voice.is_empty() {
         let voice = json!({"prebuiltVoiceConfig": {"voiceName": session.voice}});
         setup["generationConfig"]["speechConfig"]["voiceConfig"] = voice;
@@ -49,6 +59,25 @@ pub(super) fn caller_audio(audio: &[u8]) -> String {
 /// take only before the conversation.
 pub(super) fn text(text: &str) -> String {
     json!({"realtimeInput": {"text": text}}).to_string()
+}
+
+/// With the handle of another session the server knows what that one did.
+pub(super) fn tells_history(session: &Session) -> bool {
+    session.resumption.is_empty() && !session.history_and_question().0.is_empty()
+}
+
+/// What was said and done before. Nobody says that function calls are taken there, so they are told in words.
+pub(super) fn history(turns: &[Turn]) -> String {
+    let turns: Vec<_> = turns
+        .iter()
+        .map(|turn| match turn {
+            Turn::Said { speaker: Speaker::Caller, text } => ("user", text.clone()),
+            Turn::Said { speaker: Speaker::Agent, text } => ("model", text.clone()),
+            Turn::ToolRan { name, arguments, result } => ("user", orders::tool_ran(name, arguments, result)),
+        })
+        .map(|(role, text)| json!({"role": role, "parts": [{"text": text}]}))
+        .collect();
+    json!({"clientContent": {"turns": turns, "turnComplete": true}}).to_string()
 }
 
 /// The result of a tool: an object, which any other JSON or text is put into.

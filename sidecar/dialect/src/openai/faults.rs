@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::{FaultKind, Session, json};
+use crate::{FaultKind, json};
 
 /// Errors that mean more than that one request failed: code (or type), meaning, and words that stand in for the
 /// server's.
@@ -40,7 +40,7 @@ pub(super) fn is_harmless(error: &Value) -> bool {
 }
 
 /// `error` in a sentence, after `context` unless that is empty.
-pub(super) fn message(context: &str, error: &Value, session: &Session) -> String {
+pub(super) fn message(context: &str, error: &Value) -> String {
     let text = match verdict(error) {
         Some((_, _, words)) => (*words).to_owned(),
         None => match ["message", "code", "type"].map(|key| json::text(error, key)) {
@@ -50,7 +50,7 @@ pub(super) fn message(context: &str, error: &Value, session: &Session) -> String
         },
     };
     let separator = if context.is_empty() { "" } else { ": " };
-    session.presentable(&format!("{context}{separator}{text}"))
+    format!("{context}{separator}{text}")
 }
 
 fn verdict(error: &Value) -> Option<&'static (&'static str, FaultKind, &'static str)> {

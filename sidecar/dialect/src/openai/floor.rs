@@ -8,13 +8,28 @@ use std::collections::VecDeque;
 /// Decides when the agent may be asked to speak, and remembers which answers were cut off.
 pub(super) struct Floor {
     answer: Answer,
-    /// A request waits to be sent.
+    /// A request to speak as it likes waits to be sent.
     owed: bool,
+    /// Texts that wait to be said.
+    texts: VecDeque<String>,
+    /// The latest request that was sent, in case it has to be sent again.
+    asked: Option<Request>,
+    /// The caller has just finished, and the server is about to begin its answer.
+    answer_due: bool,
     caller_speaking: bool,
     /// Responses whose remains must not be heard, latest last.
     cancelled: VecDeque<String>,
     server_answers: bool,
     server_interrupts: bool,
+}
+
+/// What the agent is asked for.
+#[derive(Clone)]
+pub(super) enum Request {
+    /// To speak about what it knows.
+    Answer,
+    /// To say this, word for word.
+    Say(String),
 }
 
 /// What the server is making.
@@ -34,6 +49,9 @@ impl Floor {
         Self {
             answer: Answer::None,
             owed: false,
+            texts: VecDeque::new(),
+            asked: None,
+            answer_due: false,
             caller_speaking: false,
             cancelled: VecDeque::new(),
             server_answers,
@@ -46,28 +64,49 @@ impl Floor {
         self.owed = true;
     }
 
-    /// True if the agent is to be asked now; counts as [`Floor::asked`].
-    pub(super) fn take_due(&mut self) -> bool {
-        let due = self.owed && self.answer == Answer::None && !self.caller_speaking;
-        if due {
-            self.owed = false;
-            self.asked();
+    /// The agent shall say `text` as soon as that is possible. False if too many texts wait.
+    pub(super) fn say(&mut self, text: &str) -> bool {
+        let room = self.texts.len() < MAX_TEXTS;
+        if room {
+            self.texts.push_back(text.to_owned());
         }
-        due
+        room
+    }
+
+    /// What the agent is to be asked for now, if anything; counts as [`Floor::asked`].
+    pub(super) fn take_due(&mut self) -> Option<Request> {
+        if self.answer != Answer::None || self.caller_speaking {
+            return None;
+        }
+        // A text that came before the answer to the caller would take its place.
+        let text = if self.answer_due { None } else { self.texts.pop_front() };
+        let request = match text {
+            Some(text) => Request::Say(text),
+            None if std::mem::take(&mut self.owed) => Request::Answer,
+            None => return None,
+        };
+        self.asked();
+        self.asked = Some(request.clone());
+        Some(request)
     }
 
     /// The agent was asked to speak.
     pub(super) fn asked(&mut self) {
         self.answer = Answer::Asked;
+        self.asked = None;
     }
 
-    /// The server refused what we asked, perhaps because it was `busy` with an answer of its own; then it is asked
-    /// `again` after that one.
-    pub(super) fn ask_failed(&mut self, busy: bool, again: bool) {
+    /// The server refused what we asked, perhaps because it was `busy` with an answer of its own; then it is asked again
+    /// after that one, if it was a [`Request`].
+    pub(super) fn ask_failed(&mut self, busy: bool) {
         if self.answer == Answer::Asked {
             self.answer = if busy { Answer::Running(String::new()) } else { Answer::None };
         }
-        self.owed |= busy && again;
+        match self.asked.take().filter(|_| busy) {
+            Some(Request::Answer) => self.owed = true,
+            Some(Request::Say(text)) => self.texts.push_front(text),
+            None => {}
+        }
     }
 
     /// The server makes `response`.
@@ -77,11 +116,13 @@ impl Floor {
             self.owed = false;
         }
         self.caller_speaking = false;
+        self.answer_due = false;
         self.answer = Answer::Running(response.to_owned());
     }
 
     /// `response` is done; an empty one is whichever was being made.
     pub(super) fn done(&mut self, response: &str) {
+        self.answer_due = false;
         if let Answer::Running(running) = &self.answer
             && (running == response || running.is_empty() || response.is_empty())
         {
@@ -92,6 +133,7 @@ impl Floor {
     /// The server heard the caller start to speak.
     pub(super) fn caller_started(&mut self) {
         self.caller_speaking = true;
+        self.answer_due = false;
         if self.server_interrupts {
             // It has just cancelled. What is still under way was made before, and would be heard in pieces.
             self.cancel();
@@ -104,6 +146,7 @@ impl Floor {
         if self.server_answers && self.answer == Answer::None {
             // The answer it now makes is about all it has been told.
             self.owed = false;
+            self.answer_due = true;
         }
     }
 
@@ -135,3 +178,6 @@ impl Floor {
 
 /// Responses do not overlap: remains of more than a few cannot be under way.
 const MAX_CANCELLED: usize = 8;
+
+/// More than anybody wants to be said at once.
+const MAX_TEXTS: usize = 32;

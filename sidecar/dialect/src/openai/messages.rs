@@ -7,12 +7,16 @@ use ai_media::Format;
 use serde_json::{Value, json};
 
 use super::formats;
-use crate::{ApiVersion, Session, TurnDetection, json, session};
+use crate::{ApiVersion, Session, Speaker, Turn, TurnDetection, json, orders};
 
 /// `event_id` of the session's settings.
 pub(super) const CONFIGURE: &str = "configure";
 /// `event_id` of the request to greet the caller.
 pub(super) const GREET: &str = "greet";
+/// `event_id` of the request to go on with a conversation that another session had.
+pub(super) const GO_ON: &str = "go_on";
+/// `event_id` of the request to say a given text.
+pub(super) const SAY: &str = "say";
 /// `event_id` of every other request to speak.
 pub(super) const RESPOND: &str = "respond";
 
@@ -44,16 +48,19 @@ pub(super) fn configure(session: &Session, format: Format) -> String {
 }
 
 /// Asks for the first words of the conversation.
-///
-/// Instructions of one response replace those of the session, so they are repeated.
 pub(super) fn greet(session: &Session) -> String {
-    let instructions = [session.instructions.trim_end(), &session.greeting_order()].join("\n\n");
-    json!({
-        "type": "response.create",
-        "event_id": GREET,
-        "response": {"instructions": instructions.trim_start()},
-    })
-    .to_string()
+    speak_as(GREET, session, &orders::greet(&session.greeting))
+}
+
+/// Asks for the next words of a conversation that another session had.
+pub(super) fn go_on(session: &Session) -> String {
+    speak_as(GO_ON, session, orders::GO_ON)
+}
+
+/// Asks for `text`, word for word. What the agent is to be like otherwise, and its tools, could only mislead it.
+pub(super) fn say(text: &str) -> String {
+    let response = json!({"instructions": orders::say(text), "tool_choice": "none"});
+    json!({"type": "response.create", "event_id": SAY, "response": response}).to_string()
 }
 
 /// Asks the agent to speak.
@@ -89,18 +96,60 @@ pub(super) fn delete(item: &str) -> String {
 
 /// Tells the agent which keys the caller pressed.
 pub(super) fn keys_pressed(digits: &str) -> String {
-    let content = json!([{"type": "input_text", "text": session::keys_pressed(digits)}]);
-    create_item("keys", json!({"type": "message", "role": "user", "content": content}))
+    create_item("keys", message("user", "input_text", &orders::keys_pressed(digits)))
+}
+
+/// Tells the agent what nobody has said.
+pub(super) fn context(text: &str) -> String {
+    create_item("context", message("system", "input_text", text))
+}
+
+/// What was said and done before, item by item.
+pub(super) fn history(session: &Session) -> Vec<String> {
+    let spoken_by_agent = match session.api_version {
+        ApiVersion::Ga => "output_text",
+        ApiVersion::Beta => "text",
+    };
+    let mut items = Vec::new();
+    for (number, turn) in session.history.iter().enumerate() {
+        match turn {
+            Turn::Said { text, .. } if text.is_empty() => {}
+            Turn::Said { speaker: Speaker::Caller, text } => items.push(message("user", "input_text", text)),
+            Turn::Said { speaker: Speaker::Agent, text } => items.push(message("assistant", spoken_by_agent, text)),
+            Turn::ToolRan { name, arguments, result } => {
+                // The ids of the other session mean nothing to the server.
+                let call_id = format!("earlier_{number}");
+                let call = json!({"type": "function_call", "call_id": call_id, "name": name, "arguments": arguments});
+                items.extend([call, output(&call_id, result)]);
+            }
+        }
+    }
+    items.into_iter().map(|item| create_item("history", item)).collect()
 }
 
 /// The result of a tool.
 pub(super) fn tool_output(call_id: &str, result: &str) -> String {
-    create_item("tool", json!({"type": "function_call_output", "call_id": call_id, "output": result}))
+    create_item("tool", output(call_id, result))
 }
 
 /// What the caller said.
 pub(super) fn caller_audio(audio: &[u8]) -> String {
     json::around_audio(r#"{"type":"input_audio_buffer.append","audio":""#, audio, r#""}"#)
+}
+
+/// Instructions of one response replace those of the session, so they are repeated.
+fn speak_as(event_id: &str, session: &Session, order: &str) -> String {
+    let instructions = [session.instructions.trim_end(), order].join("\n\n");
+    let response = json!({"instructions": instructions.trim_start()});
+    json!({"type": "response.create", "event_id": event_id, "response": response}).to_string()
+}
+
+fn message(role: &str, kind: &str, text: &str) -> Value {
+    json!({"type": "message", "role": role, "content": [{"type": kind, "text": text}]})
+}
+
+fn output(call_id: &str, result: &str) -> Value {
+    json!({"type": "function_call_output", "call_id": call_id, "output": result})
 }
 
 fn create_item(event_id: &str, item: Value) -> String {

@@ -44,12 +44,13 @@ fn session() -> Session {
 }
 
 /// A dialect whose outputs are taken after every call, as the contract asks.
-struct Talk(OpenAi);
+struct Talk(OpenAi, &'static str);
 
 impl Talk {
     /// Just opened; the settings are sent.
     fn opened(session: Session) -> Self {
-        let mut talk = Self(OpenAi::new(session, Format::ULAW));
+        let wire = common::wire_name("openai", &session);
+        let mut talk = Self(OpenAi::new(session, Format::ULAW), wire);
         talk.0.handle_open(Instant::now());
         talk.outputs();
         talk
@@ -107,7 +108,7 @@ impl Talk {
     }
 
     fn outputs(&mut self) -> Vec<Output> {
-        common::taken(&mut self.0, "openai")
+        common::taken(&mut self.0, self.1)
     }
 }
 

@@ -11,9 +11,10 @@ fn headers(session: Session) -> Vec<(String, String)> {
 }
 
 fn update(session: Session, phone: Format) -> Value {
+    let wire = common::wire_name("openai", &session);
     let mut dialect = OpenAi::new(session, phone);
     dialect.handle_open(Instant::now());
-    let outputs = common::taken(&mut dialect, "openai");
+    let outputs = common::taken(&mut dialect, wire);
     sent(&outputs).remove(0)
 }
 
