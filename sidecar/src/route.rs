@@ -29,6 +29,8 @@ pub(crate) struct Legacy {
     pub(crate) resumption: String,
     /// The agent has been heard: it does not greet.
     pub(crate) greeted: bool,
+    /// So many sessions of this call were ready before.
+    pub(crate) earlier_sessions: u32,
 }
 
 impl Route {
@@ -55,16 +57,15 @@ impl Route {
 
     /// A new session with the profile in use.
     pub(crate) fn dialect(&self, legacy: Legacy) -> Box<dyn Dialect> {
-        let mut session = Session {
+        let session = Session {
             call_id: self.call_id.clone(),
             history: legacy.history,
             agent_owes_answer: legacy.agent_owes_answer,
             resumption: legacy.resumption,
+            greeted: legacy.greeted,
+            earlier_sessions: legacy.earlier_sessions,
             ..self.profile().session(&self.options)
         };
-        if legacy.greeted {
-            session.greeting.clear();
-        }
         self.provider.create(session, self.phone)
     }
 

@@ -26,6 +26,7 @@ pub(super) struct Memory {
     tells_speech_end: bool,
     agent_owes_answer: bool,
     agent_heard: bool,
+    sessions: u32,
     resumption: String,
 }
 
@@ -53,12 +54,17 @@ impl Memory {
         self.agent_owes_answer = true;
     }
 
+    /// Another session is ready.
+    pub(super) fn session_begins(&mut self) {
+        self.sessions += 1;
+    }
+
     /// The provider calls the session by `handle`.
     pub(super) fn resumable(&mut self, handle: String) {
         self.resumption = handle;
     }
 
-    /// Another provider cannot make use of what this one calls its session by.
+    /// What the provider calls the session by is of no use: it is another provider, or was refused.
     pub(super) fn forget_resumption(&mut self) {
         self.resumption.clear();
     }
@@ -138,6 +144,7 @@ impl Memory {
             agent_owes_answer: self.agent_owes_answer,
             resumption: self.resumption.clone(),
             greeted: self.agent_heard || !history.is_empty(),
+            earlier_sessions: self.sessions,
             history,
         }
     }

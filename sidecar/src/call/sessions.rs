@@ -54,6 +54,7 @@ impl Call {
             (Err(outcome), false) => return Err(outcome),
             (Err(outcome), true) => {
                 warn!("AI {}: no session to follow this one could be opened: {}", self.id(), outcome.reason);
+                self.memory.forget_resumption();
                 self.roll_over.failed(now);
             }
         }
@@ -97,6 +98,7 @@ impl Call {
         let longest = Some(profile.session_max).filter(|max| !max.is_zero()).or(self.route.provider().session_max);
         self.roll_over.begin(now, longest);
         self.given = 0;
+        self.memory.session_begins();
         self.connection = Some(connection);
         self.settle_formats();
     }
@@ -139,6 +141,10 @@ impl Call {
         // An end that had been agreed on before counts more.
         if let Some(agreed) = self.ending.take() {
             return Some(agreed);
+        }
+        if self.connection.is_none() {
+            // Perhaps because of what the provider was asked to resume.
+            self.memory.forget_resumption();
         }
         let (reason, attempts_max) = (outcome.reason.clone(), self.route.profile().reconnect_attempts);
         let step = self.recovery.step(outcome, now, attempts_max, self.route.has_fallback(), fastrand::f64());
