@@ -83,7 +83,7 @@ impl Talk {
 
     /// When the agent's voice was heard last.
     fn last_sound(&self) -> Instant {
-        self.call.heard().audio().filter(|packet| is_sound(packet)).next_back().expect("the agent was heard").at
+        self.call.heard().audio().rfind(|packet| is_sound(packet)).expect("the agent was heard").at
     }
 
     fn first_sound(&self, from: Instant) -> Option<Instant> {
