@@ -8,6 +8,7 @@ ordered to do, by a line of JSON on stdin, in the session that was opened last:
     {"do": "say", "file": "words.bin", "text": "Hello"}    faster than it is heard; bytes of the format that it speaks
     {"do": "call", "id": "t1", "tool": "hangup", "arguments": {}}
     {"do": "interrupt"}                                     as when it hears the caller
+    {"do": "hear", "text": "Hi"}                            as when the caller has said so
     {"do": "resumable", "handle": "h1"}                     what a later session may be given (Gemini)
     {"do": "send", "text": "…"}, {"do": "send", "base64": "…"}    a message as it is, text or binary
     {"do": "close", "code": 1000}, {"do": "reset"}          with and without a goodbye
@@ -357,6 +358,8 @@ class House:
                 await vendor.call(order["id"], order["tool"], order["arguments"])
             case "interrupt":
                 await vendor.interrupt()
+            case "hear":
+                await vendor.caller_ends(order["text"])
             case "resumable":
                 await vendor.resumable(order["handle"])
             case "send":
