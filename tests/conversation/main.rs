@@ -3,6 +3,7 @@
 
 #[path = "../common/mod.rs"]
 mod common;
+mod killed;
 mod vendor;
 
 use std::thread::sleep;
@@ -28,41 +29,105 @@ const ACCOUNT_ERROR_MS: u64 = 20;
 /// How much of the answer the caller hears before interrupting.
 const PATIENCE: Duration = Duration::from_millis(1200);
 
-/// A call, and the sound of it.
-struct Talk {
-    stage: Stage,
-    call: PhoneCall,
+/// What the profile of every dialect has here. Only the vendor's word interrupts.
+const KEYS: &str = "transfer_context = staff\nbarge_in = server\n";
+/// The greeting of those that can be asked for one.
+const GREETING: &str = "Good morning from the exchange";
+const GOOD_MORNING: &str = "Good morning.";
+
+/// A dialect, and who is at its other end.
+struct Dialect {
+    name: &'static str,
+    /// Lines of its profile.
+    keys: &'static str,
+    who: Who,
 }
 
-/// The keys that every dialect's profile has here. Only the vendor's word interrupts.
-const KEYS: &str = "transfer_context = staff\nbarge_in = server\n";
-/// The same for those that can be asked to greet.
-const GREETING: &str = "Good morning from the exchange";
+enum Who {
+    /// The practice agent.
+    Practice(Api),
+    /// A stand-in at this path, that speaks linear samples or µ-law.
+    StandIn(&'static str, Option<u32>),
+}
+
+const OPENAI: Dialect = Dialect {
+    name: "openai",
+    keys: "model = practice\ngreeting = Good morning from the exchange\ntranscription_model = practice",
+    who: Who::Practice(Api::Ga),
+};
+const TWILIO: Dialect = Dialect { name: "twilio", keys: "", who: Who::Practice(Api::Twilio) };
+const RAW: Dialect =
+    Dialect { name: "raw", keys: "greeting = Good morning from the exchange", who: Who::Practice(Api::Raw) };
+const ELEVENLABS: Dialect = Dialect {
+    name: "elevenlabs",
+    keys: "agent_id = agent_1\ngreeting = Good morning from the exchange",
+    who: Who::StandIn("/v1/convai/conversation", None),
+};
+const GEMINI: Dialect = Dialect {
+    name: "gemini",
+    keys: "model = live\ngreeting = Good morning from the exchange",
+    who: Who::StandIn("/ws/BidiGenerateContent", Some(24_000)),
+};
+const DEEPGRAM: Dialect = Dialect {
+    name: "deepgram",
+    keys: "model = gpt-4o-mini\ngreeting = Good morning from the exchange",
+    who: Who::StandIn("/v1/agent/converse", None),
+};
+
+impl Dialect {
+    /// Its section of `ai_bridge.conf`.
+    fn profile(&self, url: &str) -> String {
+        let (name, keys) = (self.name, self.keys);
+        let key = if matches!(self.who, Who::StandIn(..)) { format!("api_key = {KEY}\n") } else { String::new() };
+        format!("[{name}]\ntype = agent\ndialect = {name}\nurl = {url}\n{KEYS}{key}{keys}\n")
+    }
+}
+
+/// A call, and the other end of its dialect.
+struct Talk {
+    dialect: &'static Dialect,
+    stage: Stage,
+    call: PhoneCall,
+    stand_in: Option<PythonServer>,
+}
 
 impl Talk {
-    /// A call of a µ-law phone to `url`, or to `agent`, in this dialect.
-    fn begin(dialect: &str, keys: &str, agent: practice_agent::Builder, url: Option<&str>) -> Self {
-        let config = |agent_url: &str| {
-            let url = url.unwrap_or(agent_url);
-            format!(
-                "[general]\ndefault_profile = test\n\n[test]\ntype = agent\ndialect = {dialect}\nurl = {url}\n{KEYS}{keys}\n"
-            )
+    /// An answered call of a µ-law phone.
+    fn begin(dialect: &'static Dialect) -> Self {
+        let (agent, path) = match dialect.who {
+            Who::Practice(api) => (Server::builder().api(api), None),
+            Who::StandIn(path, _) => (Server::builder(), Some(path)),
         };
-        let stage = Stage::with(agent, |rig, agent_url| rig.config("ai_bridge.conf", config(agent_url)), "");
+        let stand_in = path.map(|_| PythonServer::start("tests/wire/vendors.py", &[]));
+        let url = stand_in.as_ref().zip(path).map(|(server, path)| server.url(path));
+        let config = |rig: rig::Builder, agent_url: &str| {
+            let profile = dialect.profile(url.as_deref().unwrap_or(agent_url));
+            rig.config("ai_bridge.conf", format!("[general]\ndefault_profile = {}\n\n{profile}", dialect.name))
+        };
+        let stage = Stage::with(agent.script(Script::new()), config, "");
         let call = Phone::new(&stage.rig).codec(Codec::Ulaw).dial("100").expect("the phone dials");
         call.wait_answered(SOON).expect("the call is answered");
-        Self { stage, call }
+        Self { dialect, stage, call, stand_in }
+    }
+
+    /// The `number`th session of the call, from 1.
+    fn session(&self, number: u64) -> Box<dyn Vendor + '_> {
+        match (&self.dialect.who, &self.stand_in) {
+            (Who::StandIn(_, slin_hz), Some(server)) => Box::new(StandIn::new(server, number, *slin_hz)),
+            (Who::Practice(api), _) => Box::new(Practice::next(*api, &self.stage.agent)),
+            _ => unreachable!("a stand-in has a server"),
+        }
     }
 
     /// The caller says `sentence`. When the vendor noticed it.
-    fn speak(&self, vendor: &impl Vendor, sentence: &str) -> Instant {
+    fn speak(&self, vendor: &dyn Vendor, sentence: &str) -> Instant {
         let began = Instant::now();
         self.call.play(&rig::speech(sentence, 8000).expect("espeak-ng speaks"));
         vendor.caller_begins(began)
     }
 
     /// Waits until the vendor knows that the caller has finished.
-    fn listen(&self, vendor: &impl Vendor) {
+    fn listen(&self, vendor: &dyn Vendor) {
         self.call.wait_played(SOON).expect("the phone sends");
         // The sentence ends with a moment of silence, which may have been enough.
         vendor.caller_ends(Instant::now() - Duration::from_millis(300));
@@ -91,15 +156,8 @@ impl Talk {
     }
 
     /// Holds the conversation to its end.
-    fn hold(&self, vendor: &impl Vendor) -> Result {
-        if let Some(order) = vendor.asked_to_greet() {
-            assert!(order.contains(GREETING), "asked to greet with {order:?}");
-        }
-        let began = Instant::now();
-        let greeting = Words::new(1, 1500, "Good morning.");
-        vendor.say(&greeting);
-        self.assert_heard(began, &greeting);
-
+    fn hold(&self, vendor: &dyn Vendor) -> Result {
+        self.greet(vendor);
         self.speak(vendor, "Good morning, when are you open?");
         self.listen(vendor);
         self.call.send_digit('5');
@@ -111,6 +169,13 @@ impl Talk {
             assert!(refused.contains("transfers are allowed to staff"), "{refused:?}");
         }
 
+        let result = self.part(vendor);
+        assert_eq!(result.number("BARGEINS"), 1.0, "{result:?}");
+        result
+    }
+
+    /// The agent transfers the caller, who hears its last sentence to the end.
+    fn part(&self, vendor: &dyn Vendor) -> Result {
         let goodbye = Words::new(3, 1500, "I put you through.");
         let began = Instant::now();
         vendor.say_and_call(&goodbye, "transfer", &json!({"extension": "200"}));
@@ -118,12 +183,21 @@ impl Talk {
         self.assert_heard(began, &goodbye);
         vendor.ended();
         self.stage.assert_nothing_left();
-        assert_eq!(result.number("BARGEINS"), 1.0, "{result:?}");
         result
     }
 
+    fn greet(&self, vendor: &dyn Vendor) {
+        if let Some(order) = vendor.asked_to_greet() {
+            assert!(order.contains(GREETING), "asked to greet with {order:?}");
+        }
+        let began = Instant::now();
+        let greeting = Words::new(1, 1500, GOOD_MORNING);
+        vendor.say(&greeting);
+        self.assert_heard(began, &greeting);
+    }
+
     /// The agent gives a long answer, and the caller does not hear it out.
-    fn interrupt(&self, vendor: &impl Vendor) {
+    fn interrupt(&self, vendor: &dyn Vendor) {
         let answer = Words::new(2, 15_000, "We are open from eight to five, and on Saturdays.");
         let began = Instant::now();
         vendor.say(&answer);
@@ -153,20 +227,10 @@ impl Talk {
     }
 }
 
-/// Holds the conversation with the practice agent as `api`.
-fn practice(api: Api, dialect: &str, keys: &str) -> (Talk, Result) {
-    let talk = Talk::begin(dialect, keys, Server::builder().api(api).script(Script::new()), None);
-    let vendor = Practice::next(api, &talk.stage.agent);
-    let result = talk.hold(&vendor);
-    (talk, result)
-}
-
-/// Holds the conversation with the stand-in for `dialect`.
-fn stand_in(dialect: &str, path: &str, keys: &str, slin_hz: Option<u32>) -> (Talk, Result) {
-    let server = PythonServer::start("tests/wire/vendors.py", &[]);
-    let keys = format!("api_key = {KEY}\ngreeting = {GREETING}\n{keys}");
-    let talk = Talk::begin(dialect, &keys, Server::builder().script(Script::new()), Some(&server.url(path)));
-    let result = talk.hold(&StandIn::new(&server, slin_hz));
+/// Holds the conversation in this dialect.
+fn converse(dialect: &'static Dialect) -> (Talk, Result) {
+    let talk = Talk::begin(dialect);
+    let result = talk.hold(&*talk.session(1));
     (talk, result)
 }
 
@@ -191,42 +255,41 @@ const CALLER_SAID: &str = "caller: I have said something.";
 
 #[test]
 fn openai() {
-    let keys = format!("model = practice\ngreeting = {GREETING}\ntranscription_model = practice");
-    let (talk, result) = practice(Api::Ga, "openai", &keys);
+    let (talk, result) = converse(&OPENAI);
     assert_transferred(&result);
     talk.assert_transcribed(&[AGENT_SAID, "caller: "]);
 }
 
 #[test]
 fn twilio() {
-    let (_, result) = practice(Api::Twilio, "twilio", "");
+    let (_, result) = converse(&TWILIO);
     assert_eq!(result.get("STATUS"), "COMPLETE", "{result:?}");
 }
 
 #[test]
 fn raw() {
-    let (talk, result) = practice(Api::Raw, "raw", &format!("greeting = {GREETING}"));
+    let (talk, result) = converse(&RAW);
     assert_transferred(&result);
     talk.assert_transcribed(&[AGENT_SAID]);
 }
 
 #[test]
 fn elevenlabs() {
-    let (talk, result) = stand_in("elevenlabs", "/v1/convai/conversation", "agent_id = agent_1", None);
+    let (talk, result) = converse(&ELEVENLABS);
     assert_transferred(&result);
     talk.assert_transcribed(&[AGENT_SAID, CALLER_SAID, "agent: We are ope…"]);
 }
 
 #[test]
 fn gemini() {
-    let (talk, result) = stand_in("gemini", "/ws/BidiGenerateContent", "model = live", Some(24_000));
+    let (talk, result) = converse(&GEMINI);
     assert_transferred(&result);
     talk.assert_transcribed(&[AGENT_SAID, CALLER_SAID]);
 }
 
 #[test]
 fn deepgram() {
-    let (talk, result) = stand_in("deepgram", "/v1/agent/converse", "model = gpt-4o-mini", None);
+    let (talk, result) = converse(&DEEPGRAM);
     assert_transferred(&result);
     talk.assert_transcribed(&[AGENT_SAID, CALLER_SAID]);
 }

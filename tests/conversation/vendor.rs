@@ -10,7 +10,7 @@ use rig::Codec;
 use serde_json::{Value, json};
 
 use crate::common::SOON;
-use crate::common::python::PythonServer;
+use crate::common::python::{Event, PythonServer};
 use crate::common::signal::Chord;
 
 /// Something the agent says: a sound that can be recognised, and the words for it.
@@ -62,6 +62,14 @@ pub(crate) trait Vendor {
     fn say_and_call(&self, words: &Words, tool: &str, arguments: &Value);
     /// Waits until its side of the connection has ended.
     fn ended(&self);
+    /// When its session was open.
+    fn opened(&self) -> Instant;
+    /// Everything it was told so far, audio apart.
+    fn told(&self) -> String;
+    /// Calls a tool, and does not wait for the answer.
+    fn call(&self, tool: &str, arguments: &Value);
+    /// Breaks the connection off, without a goodbye.
+    fn kill(&self);
 }
 
 /// OpenAI, or a bot for Twilio or `raw`: the practice agent.
@@ -79,7 +87,7 @@ impl Practice {
         Self { api, session, refusals: AtomicUsize::new(0) }
     }
 
-    fn told(&self, kind: &str, nth: usize) -> Value {
+    fn event(&self, kind: &str, nth: usize) -> Value {
         self.session.wait_event(kind, nth, SOON).unwrap_or_else(|problem| panic!("{problem}")).json
     }
 
@@ -92,7 +100,7 @@ impl Practice {
     /// The `nth` item that the client made and `fits`.
     fn item(&self, nth: usize, fits: impl Fn(&Value) -> bool) -> Value {
         for all in 0.. {
-            let item = self.told("conversation.item.create", all)["item"].clone();
+            let item = self.event("conversation.item.create", all)["item"].clone();
             let before = self.session.events_of("conversation.item.create");
             if fits(&item) && before[..all].iter().filter(|event| fits(&event.json["item"])).count() == nth {
                 return item;
@@ -110,8 +118,8 @@ impl Vendor for Practice {
     fn asked_to_greet(&self) -> Option<String> {
         match self.api {
             Api::Twilio => None,
-            Api::Raw => Some(text(&self.told("start", 0)["greeting"])),
-            _ => Some(text(&self.told("response.create", 0)["response"]["instructions"])),
+            Api::Raw => Some(text(&self.event("start", 0)["greeting"])),
+            _ => Some(text(&self.event("response.create", 0)["response"]["instructions"])),
         }
     }
 
@@ -129,8 +137,8 @@ impl Vendor for Practice {
 
     fn keys(&self) -> String {
         match self.api {
-            Api::Twilio => text(&self.told("dtmf", 0)["dtmf"]["digit"]),
-            Api::Raw => text(&self.told("digit", 0)["digit"]),
+            Api::Twilio => text(&self.event("dtmf", 0)["dtmf"]["digit"]),
+            Api::Raw => text(&self.event("digit", 0)["digit"]),
             _ => text(&self.item(0, |item| item["type"] == "message")["content"][0]["text"]),
         }
     }
@@ -139,16 +147,16 @@ impl Vendor for Practice {
         let told_ms = match self.api {
             Api::Twilio => {
                 // The greeting's mark is the first.
-                self.told("mark", 1);
+                self.event("mark", 1);
                 return Account::Mark;
             }
             // There is one for every time the caller speaks; most of them interrupt nothing.
             Api::Raw => (0..)
-                .map(|nth| self.told("flushed", nth))
+                .map(|nth| self.event("flushed", nth))
                 .find(|flushed| flushed["received_ms"] != 0)
                 .expect("a wait ends")["heard_ms"]
                 .clone(),
-            _ => self.told("conversation.item.truncate", 0)["audio_end_ms"].clone(),
+            _ => self.event("conversation.item.truncate", 0)["audio_end_ms"].clone(),
         };
         Account::HeardMs(told_ms.as_u64().expect("a number"))
     }
@@ -160,7 +168,7 @@ impl Vendor for Practice {
         self.session.perform(Script::new().call_tool(tool, arguments.to_string()));
         let nth = self.refusals.fetch_add(1, Ordering::Relaxed);
         Some(match self.api {
-            Api::Raw => text(&self.told("refused", nth)["reason"]),
+            Api::Raw => text(&self.event("refused", nth)["reason"]),
             _ => error_in(&text(&self.item(nth, |item| item["type"] == "function_call_output")["output"])),
         })
     }
@@ -180,31 +188,48 @@ impl Vendor for Practice {
     fn ended(&self) {
         self.session.wait_closed(SOON).unwrap_or_else(|problem| panic!("{problem}"));
     }
+
+    fn opened(&self) -> Instant {
+        self.session.opened_at()
+    }
+
+    fn told(&self) -> String {
+        self.session.events().iter().map(|event| format!("{}\n", event.json)).collect()
+    }
+
+    fn call(&self, tool: &str, arguments: &Value) {
+        self.session.perform(Script::new().call_tool(tool, arguments.to_string()));
+    }
+
+    fn kill(&self) {
+        self.session.perform(Step::Reset);
+    }
 }
 
 /// ElevenLabs, Gemini or Deepgram: a stand-in after their documentation.
 pub(crate) struct StandIn<'a> {
     server: &'a PythonServer,
+    session: u64,
     /// The agent's words have this many samples a second, or are µ-law.
     slin_hz: Option<u32>,
     calls: AtomicUsize,
 }
 
 impl<'a> StandIn<'a> {
-    /// A vendor that speaks linear samples, or µ-law.
-    pub(crate) fn new(server: &'a PythonServer, slin_hz: Option<u32>) -> Self {
-        Self { server, slin_hz, calls: AtomicUsize::new(0) }
+    /// The session of this number, from 1, of a vendor that speaks linear samples, or µ-law.
+    pub(crate) fn new(server: &'a PythonServer, session: u64, slin_hz: Option<u32>) -> Self {
+        Self { server, session, slin_hz, calls: AtomicUsize::new(0) }
     }
 
-    fn wait(&self, event: &str, nth: usize) -> Value {
-        self.server.wait_event(event, nth, SOON, |_| true).json
+    fn wait(&self, event: &str, fits: impl Fn(&Event) -> bool) -> Event {
+        self.server.wait_event(event, 0, SOON, |event| event.json["session"] == self.session && fits(event))
     }
 
     fn caller(&self, speaks: bool, since: Instant) -> Instant {
-        self.server.wait_event("caller", 0, SOON, |event| event.at >= since && event.json["speaks"] == speaks).at
+        self.wait("caller", |event| event.at >= since && event.json["speaks"] == speaks).at
     }
 
-    fn call(&self, tool: &str, arguments: &Value) -> String {
+    fn begin_call(&self, tool: &str, arguments: &Value) -> String {
         let id = format!("call{}", self.calls.fetch_add(1, Ordering::Relaxed));
         self.server.order(&json!({"do": "call", "id": id, "tool": tool, "arguments": arguments}));
         id
@@ -213,7 +238,7 @@ impl<'a> StandIn<'a> {
 
 impl Vendor for StandIn<'_> {
     fn asked_to_greet(&self) -> Option<String> {
-        Some(text(&self.wait("greet", 0)["text"]))
+        Some(text(&self.wait("greet", |_| true).json["text"]))
     }
 
     fn say(&self, words: &Words) {
@@ -234,7 +259,7 @@ impl Vendor for StandIn<'_> {
     }
 
     fn keys(&self) -> String {
-        text(&self.wait("keys", 0)["keys"])
+        text(&self.wait("keys", |_| true).json["keys"])
     }
 
     fn account(&self) -> Account {
@@ -242,8 +267,8 @@ impl Vendor for StandIn<'_> {
     }
 
     fn refused(&self, tool: &str, arguments: &Value) -> Option<String> {
-        let id = self.call(tool, arguments);
-        let answer = self.server.wait_event("result", 0, SOON, |event| event.json["id"] == id.as_str());
+        let id = self.begin_call(tool, arguments);
+        let answer = self.wait("result", |event| event.json["id"] == id.as_str());
         Some(error_in(&text(&answer.json["text"])))
     }
 
@@ -253,7 +278,24 @@ impl Vendor for StandIn<'_> {
     }
 
     fn ended(&self) {
-        self.wait("closed", 0);
+        self.wait("closed", |_| true);
+    }
+
+    fn opened(&self) -> Instant {
+        self.wait("opened", |_| true).at
+    }
+
+    fn told(&self) -> String {
+        let told = self.server.events("told").into_iter().filter(|event| event.json["session"] == self.session);
+        told.map(|event| format!("{}\n", event.json["message"])).collect()
+    }
+
+    fn call(&self, tool: &str, arguments: &Value) {
+        self.begin_call(tool, arguments);
+    }
+
+    fn kill(&self) {
+        self.server.order(&json!({"do": "reset"}));
     }
 }
 
