@@ -95,6 +95,29 @@ fn assert_told(dialect: &Dialect, vendor: &dyn Vendor) {
     assert!(!vendor.told().contains(GREETING), "it is asked to greet again: {}", vendor.told());
 }
 
+/// Gemini remembers the conversation itself, and gives it a name.
+#[test]
+fn gemini_is_given_the_handle_of_the_session_that_was_lost_or_will_end() {
+    for ends in [json!({"do": "reset"}), json!({"do": "send", "text": r#"{"goAway":{"timeLeft":"2s"}}"#})] {
+        let talk = Talk::begin(&GEMINI);
+        let first = talk.session(1);
+        talk.greet(&*first);
+        let house = talk.stand_in.as_ref().expect("it is a stand-in");
+        house.order(&json!({"do": "resumable", "handle": "handle-of-the-first"}));
+        house.order(&ends);
+        let second = talk.session(2);
+        second.opened();
+        first.ended();
+        let setup: serde_json::Value =
+            house.wait_event("told", 0, SOON, |event| event.json["session"] == 2).json["message"]["setup"].clone();
+        assert_eq!(setup["sessionResumption"]["handle"], "handle-of-the-first", "{setup}");
+        talk.speak(&*second, "Are you still there?");
+        talk.listen(&*second);
+        assert!(!second.told().contains(GREETING), "it is asked to greet again: {}", second.told());
+        super::assert_transferred(&talk.part(&*second));
+    }
+}
+
 macro_rules! every_point {
     ($($name:ident: $dialect:expr;)*) => {$(
         mod $name {

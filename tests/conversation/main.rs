@@ -4,6 +4,7 @@
 #[path = "../common/mod.rs"]
 mod common;
 mod killed;
+mod untrusted;
 mod vendor;
 
 use std::thread::sleep;
@@ -78,8 +79,7 @@ impl Dialect {
     /// Its section of `ai_bridge.conf`.
     fn profile(&self, url: &str) -> String {
         let (name, keys) = (self.name, self.keys);
-        let key = if matches!(self.who, Who::StandIn(..)) { format!("api_key = {KEY}\n") } else { String::new() };
-        format!("[{name}]\ntype = agent\ndialect = {name}\nurl = {url}\n{KEYS}{key}{keys}\n")
+        format!("[{name}]\ntype = agent\ndialect = {name}\nurl = {url}\n{KEYS}api_key = {KEY}\n{keys}\n")
     }
 }
 
@@ -94,6 +94,11 @@ struct Talk {
 impl Talk {
     /// An answered call of a µ-law phone.
     fn begin(dialect: &'static Dialect) -> Self {
+        Self::begin_with(dialect, "")
+    }
+
+    /// The same with more lines in the profile.
+    fn begin_with(dialect: &'static Dialect, keys: &str) -> Self {
         let (agent, path) = match dialect.who {
             Who::Practice(api) => (Server::builder().api(api), None),
             Who::StandIn(path, _) => (Server::builder(), Some(path)),
@@ -102,7 +107,7 @@ impl Talk {
         let url = stand_in.as_ref().zip(path).map(|(server, path)| server.url(path));
         let config = |rig: rig::Builder, agent_url: &str| {
             let profile = dialect.profile(url.as_deref().unwrap_or(agent_url));
-            rig.config("ai_bridge.conf", format!("[general]\ndefault_profile = {}\n\n{profile}", dialect.name))
+            rig.config("ai_bridge.conf", format!("[general]\ndefault_profile = {}\n\n{profile}{keys}", dialect.name))
         };
         let stage = Stage::with(agent.script(Script::new()), config, "");
         let call = Phone::new(&stage.rig).codec(Codec::Ulaw).dial("100").expect("the phone dials");

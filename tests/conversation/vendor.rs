@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use practice_agent::{Api, Pace, Reply, Script, Server, Session, Speech, Step, ToolCall};
+use practice_agent::{Api, Frame, Pace, Reply, Script, Server, Session, Speech, Step, ToolCall, faults};
 use rig::Codec;
 use serde_json::{Value, json};
 
@@ -70,6 +70,10 @@ pub(crate) trait Vendor {
     fn call(&self, tool: &str, arguments: &Value);
     /// Breaks the connection off, without a goodbye.
     fn kill(&self);
+    /// Sends a text message as it is.
+    fn send(&self, text: &str);
+    /// Sends a text message of this many bytes.
+    fn send_huge(&self, bytes: usize);
 }
 
 /// OpenAI, or a bot for Twilio or `raw`: the practice agent.
@@ -204,6 +208,14 @@ impl Vendor for Practice {
     fn kill(&self) {
         self.session.perform(Step::Reset);
     }
+
+    fn send(&self, text: &str) {
+        self.session.perform(Step::Send(Frame::Text(text.to_owned())));
+    }
+
+    fn send_huge(&self, bytes: usize) {
+        self.session.perform(faults::huge_message(bytes));
+    }
 }
 
 /// ElevenLabs, Gemini or Deepgram: a stand-in after their documentation.
@@ -296,6 +308,14 @@ impl Vendor for StandIn<'_> {
 
     fn kill(&self) {
         self.server.order(&json!({"do": "reset"}));
+    }
+
+    fn send(&self, text: &str) {
+        self.server.order(&json!({"do": "send", "text": text}));
+    }
+
+    fn send_huge(&self, bytes: usize) {
+        self.server.order(&json!({"do": "send huge", "bytes": bytes}));
     }
 }
 

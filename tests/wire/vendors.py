@@ -10,7 +10,8 @@ ordered to do, by a line of JSON on stdin, in the session that was opened last:
     {"do": "interrupt"}                                     as when it hears the caller
     {"do": "hear", "text": "Hi"}                            as when the caller has said so
     {"do": "resumable", "handle": "h1"}                     what a later session may be given (Gemini)
-    {"do": "send", "text": "…"}, {"do": "send", "base64": "…"}    a message as it is, text or binary
+    {"do": "send", "text": "…"}                             a message as it is
+    {"do": "send huge", "bytes": 50000000}
     {"do": "close", "code": 1000}, {"do": "reset"}          with and without a goodbye
     {"do": "door", "opens": "open|silent|drop|500", "times": 1}   for the connections that follow, then open again
 
@@ -363,7 +364,9 @@ class House:
             case "resumable":
                 await vendor.resumable(order["handle"])
             case "send":
-                await vendor.socket.send(order.get("text") or base64.b64decode(order["base64"]))
+                await vendor.socket.send(order["text"])
+            case "send huge":
+                await vendor.socket.send(json.dumps({"type": "x" * order["bytes"]}))
             case "close":
                 await vendor.socket.close(order["code"])
             case "reset":
