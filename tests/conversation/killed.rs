@@ -205,6 +205,42 @@ fn before_it_is_open_every_dialect_ends_the_call_with_connfail() {
 }
 
 #[test]
+fn before_it_is_ready_openai_ends_the_call_with_connfail() {
+    let agent = Server::builder().script(practice_agent::Step::Reset.into());
+    let config = |rig: rig::Builder, url: &str| {
+        rig.config("ai_bridge.conf", format!("[general]\ndefault_profile = openai\n\n{}", OPENAI.profile(url)))
+    };
+    let stage = Stage::with(agent, config, "");
+    let call = stage.dial("100");
+    let result = stage.result("100");
+    assert_eq!((result.get("STATUS"), result.get("WENT_ON")), ("CONNFAIL", "yes"), "{result:?}");
+    call.wait_ended(SOON).expect("the dialplan hangs up");
+    stage.assert_nothing_left();
+}
+
+#[test]
+fn a_vendor_that_is_out_of_order_for_a_moment_is_tried_again() {
+    for (dialect, opens) in [(&ELEVENLABS, "500"), (&GEMINI, "drop"), (&DEEPGRAM, "500")] {
+        let talk = Talk::begin(dialect);
+        let first = talk.session(1);
+        talk.greet(&*first);
+        let house = talk.stand_in.as_ref().expect("it is a stand-in");
+        house.order(&json!({"do": "door", "opens": opens, "times": 1}));
+        let killed = Instant::now();
+        first.kill();
+        let second = talk.session(2);
+        let gap = second.opened().saturating_duration_since(killed);
+        println!("{} {opens}: another session after {gap:?}", dialect.name);
+        // The second attempt comes 250 to 500 ms after the first.
+        assert!(gap < 2 * GAP, "another session only after {gap:?}");
+        assert_eq!(house.events("door").len(), 1, "the first attempt was in vain");
+        talk.speak(&*second, "Are you still there?");
+        talk.listen(&*second);
+        super::assert_transferred(&talk.part(&*second));
+    }
+}
+
+#[test]
 fn before_it_is_ready_every_vendor_that_says_so_ends_the_call_with_connfail() {
     for dialect in [&ELEVENLABS, &GEMINI, &DEEPGRAM] {
         let Who::StandIn(path, _) = dialect.who else { unreachable!("they all are") };
