@@ -393,7 +393,9 @@ fn twenty_calls_do_not_wait_for_a_client_that_never_reads() {
         let _deaf: Vec<_> = (0..3).map(|_| Ami::deaf(&stage.rig, "boss").expect("AMI listens")).collect();
         let mut ami = log_in(&stage, "watcher");
         let calls: Vec<_> = (200..200 + CALLS).map(|extension| stage.dial(&extension.to_string())).collect();
-        calls.iter().for_each(|call| drop(call.wait_answered(2 * SOON).expect("it is answered")));
+        calls.iter().for_each(|call| {
+            call.wait_answered(2 * SOON).expect("it is answered");
+        });
         let sessions: Vec<_> = calls.iter().map(|_| stage.session()).collect();
         for session in &sessions {
             session.wait_performed(3 * SOON).expect("the agent tells its stories");
