@@ -14,6 +14,7 @@
 
 mod agent_line;
 mod call;
+pub mod exchange;
 mod http;
 pub mod link;
 mod moderation;
@@ -22,6 +23,7 @@ mod outcome;
 mod route;
 mod runtime;
 pub mod settings;
+mod sound;
 mod stats;
 mod tools;
 mod transport;

@@ -13,12 +13,14 @@ use ai_media::{Encoding, Format};
 use tokio::runtime::{Handle, Runtime};
 
 use crate::call::Call;
+use crate::exchange::Exchange;
 use crate::link::{ChannelEnd, Doorbell, Shared, link};
 use crate::moderation;
 use crate::options::CallOptions;
 use crate::route::{Legacy, Route};
 use crate::settings::{Profile, Settings};
 use crate::stats::{CallStats, SessionInfo};
+use crate::tools;
 
 /// A phone's rate up to which its channel is read at just that rate.
 const RATE_MAX_HZ: u32 = 24_000;
@@ -32,6 +34,8 @@ pub struct SidecarConfig {
     pub on_thread_start: fn(),
     /// Called on every thread before it ends.
     pub on_thread_stop: fn(),
+    /// The telephone exchange.
+    pub exchange: &'static dyn Exchange,
 }
 
 /// The sidecar: threads, and the sessions that run on them.
@@ -39,6 +43,7 @@ pub struct Sidecar {
     runtime: Mutex<Option<Runtime>>,
     handle: Handle,
     workers: usize,
+    exchange: &'static dyn Exchange,
     sessions: Arc<Sessions>,
 }
 
@@ -105,6 +110,7 @@ impl Sidecar {
             handle: runtime.handle().clone(),
             runtime: Mutex::new(Some(runtime)),
             workers,
+            exchange: config.exchange,
             sessions: Arc::default(),
         })
     }
@@ -135,7 +141,7 @@ impl Sidecar {
         let (preroll, backlog) = (profile.playout_target, profile.playout_backlog);
         let (mut channel_end, task_end, feed) = link(info, doorbell, format, preroll, backlog);
         let shared = task_end.shared().clone();
-        let call = Call::new(task_end, plan.route, plan.dialect, format, feed);
+        let call = Call::new(task_end, plan.route, plan.dialect, format, feed, self.exchange);
         let task = self.handle.spawn(async move {
             let listing = seat.list(shared);
             call.run(move || drop(listing)).await;
@@ -147,6 +153,21 @@ impl Sidecar {
     /// Looks at every session that is up, oldest first.
     pub fn for_each_session(&self, mut look: impl FnMut(&SessionInfo)) {
         self.sessions.table().values().for_each(|shared| look(&shared.info));
+    }
+
+    /// The telephone exchange, for what is done to a session's channel rather than to its conversation.
+    pub fn exchange(&self) -> &'static dyn Exchange {
+        self.exchange
+    }
+
+    /// Sends keys (`0`-`9`, `*`, `#`, `A`-`D`; `w` waits half a second) to the phone of session `id`.
+    ///
+    /// # Errors
+    /// Why not, for a person.
+    pub fn send_digits(&self, id: &str, digits: &str) -> Result<(), String> {
+        let found = self.sessions.table().get(id).cloned().ok_or_else(|| format!("there is no session {id}"))?;
+        let digits = tools::keys(digits)?;
+        found.send_digits(&digits).map(drop)
     }
 
     /// Ends the session `id`; false if there is none.
@@ -281,13 +302,14 @@ mod tests {
     use tokio::sync::Notify;
 
     use super::*;
+    use crate::exchange::Nowhere;
 
     /// Tasks of as many calls, each woken from outside every 20 ms.
     const CALLS: usize = 40;
 
     #[test]
     fn a_busy_sidecar_answers_its_sockets_soon() {
-        let config = SidecarConfig { workers: 1, on_thread_start: || {}, on_thread_stop: || {} };
+        let config = SidecarConfig { workers: 1, on_thread_start: || {}, on_thread_stop: || {}, exchange: &Nowhere };
         let runtime = threads(1, config).expect("threads start");
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port is free");
         let mut client = TcpStream::connect(listener.local_addr().expect("it is bound")).expect("it connects");

@@ -106,7 +106,10 @@ impl CallerTap {
 pub fn agent_ring(capacity: usize) -> (AgentFeed, AgentSink) {
     let (producer, consumer) = RingBuffer::new(capacity);
     let shared = Arc::new(AgentShared::default());
-    (AgentFeed { producer, shared: shared.clone(), written: 0 }, AgentSink { consumer, shared, cursor: 0, applied: 0, flushes: 0 })
+    (
+        AgentFeed { producer, shared: shared.clone(), written: 0 },
+        AgentSink { consumer, shared, cursor: 0, applied: 0, flushes: 0 },
+    )
 }
 
 /// Positions in the agent's stream. [bytes since the call began]

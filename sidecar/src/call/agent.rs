@@ -41,6 +41,7 @@ impl Call {
             self.timing.turn_received(now);
         }
         self.memory.agent_speaks();
+        self.agent_speaks();
         if !self.line.push(item, audio) {
             let limit = self.route.profile().playout_max.as_secs();
             if self.may_complain() {
@@ -80,6 +81,7 @@ impl Call {
     pub(super) fn interrupt(&mut self, audible: bool, noticed: Noticed) {
         self.end.shared().info.stats.barge_ins.fetch_add(u32::from(audible), Ordering::Relaxed);
         self.noticed = noticed;
+        self.silence_filler();
         self.line.flush();
         self.end.ring();
         // A flush at the place of the one before has nothing to wait for.
