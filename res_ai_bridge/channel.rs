@@ -1,7 +1,7 @@
 //! A channel of Asterisk, its frames and its formats, behind safe methods.
 
 use std::cell::Cell;
-use std::ffi::{CStr, c_int, c_void};
+use std::ffi::{CStr, c_char, c_int, c_uint, c_void};
 use std::marker::PhantomData;
 use std::ptr::{self, NonNull};
 use std::slice;
@@ -53,7 +53,7 @@ impl Channel {
         Some(channel)
     }
 
-    fn raw(&self) -> *mut ffi::ast_channel {
+    pub(crate) fn raw(&self) -> *mut ffi::ast_channel {
         self.raw.as_ptr()
     }
 
@@ -145,6 +145,24 @@ impl Channel {
                 size_of_val(&refusal),
             )
         };
+    }
+
+    /// Begins to send the key `digit` to the phone, as the driver has agreed with it: as an event, or as a tone.
+    ///
+    /// # Realtime
+    /// A packet or two are sent, under the locks that `ast_write` takes. No allocation of ours.
+    pub(crate) fn begin_digit(&self, digit: char) {
+        // SAFETY: the channel is valid (`from_raw`) and not locked by this thread.
+        unsafe { ffi::ast_senddigit_begin(self.raw(), digit as c_char) };
+    }
+
+    /// Ends the key that was begun, which lasted `time`.
+    ///
+    /// # Realtime
+    /// As [`Channel::begin_digit`].
+    pub(crate) fn end_digit(&self, digit: char, time: Duration) {
+        // SAFETY: the channel is valid (`from_raw`) and not locked by this thread.
+        unsafe { ffi::ast_senddigit_end(self.raw(), digit as c_char, time.as_millis() as c_uint) };
     }
 
     /// Sets the channel variable `name`.

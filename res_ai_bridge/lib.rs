@@ -15,6 +15,7 @@
 //! | `module.rs` | load, unload, reload, and what lives in between |
 //! | `app.rs` | the application `AI()`, from arguments to variables |
 //! | `conversation.rs` | the media loop of one call, on its channel thread |
+//! | `exchange.rs`, `surrogate.rs`, `keys.rs` | what tools do here: variables, routines of the dialplan, keys for the phone |
 //! | `channel.rs`, `wake.rs`, `realtime.rs` | safe wrappers: channel and frames, the doorbell, the no-allocation zone |
 //! | `config.rs`, `cli.rs`, `log.rs` | Asterisk's configuration loader, command line and logger |
 //! | `ami.rs` | the manager interface: actions and events |
@@ -25,9 +26,12 @@ mod channel;
 mod cli;
 mod config;
 mod conversation;
+mod exchange;
 mod ffi;
 mod guard;
+mod keys;
 mod log;
 mod module;
 mod realtime;
+mod surrogate;
 mod wake;

@@ -8,6 +8,7 @@
 #include "asterisk.h"
 #include "asterisk/astobj2.h"
 #include "asterisk/channel.h"
+#include "asterisk/chanvars.h"
 #include "asterisk/cli.h"
 #include "asterisk/config.h"
 #include "asterisk/format.h"
@@ -16,6 +17,7 @@
 #include "asterisk/logger.h"
 #include "asterisk/manager.h"
 #include "asterisk/module.h"
+#include "asterisk/options.h"
 #include "asterisk/paths.h"
 #include "asterisk/pbx.h"
 #include "asterisk/utils.h"
@@ -65,5 +67,11 @@ void ai_shim_caller_number(struct ast_channel *channel, char *number, size_t siz
 struct ast_format *ai_shim_phone_format(struct ast_channel *channel);
 struct ast_format *ai_shim_read_format(struct ast_channel *channel);
 struct ast_format *ai_shim_write_format(struct ast_channel *channel);
+/* A channel without a line, locked by nobody, with a copy of the call's variables; NULL when there is no memory. */
+struct ast_channel *ai_shim_surrogate(struct ast_channel *call, const char *session, unsigned int number);
+void ai_shim_caller(struct ast_channel *channel, char *number, char *name, size_t size);
+void ai_shim_variable(struct ast_channel *channel, const char *variable, char *value, size_t size);
+int ai_shim_register_surrogates(void);
+void ai_shim_unregister_surrogates(void);
 
 #endif

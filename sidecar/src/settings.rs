@@ -6,12 +6,15 @@
 
 mod keys;
 mod profile;
+mod tool;
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 pub use profile::{BargeInMode, Profile};
+pub use tool::{Action, Filler, Tool, Webhook};
 
 /// One section as it stands in the file.
 #[derive(Debug, Clone, Default)]
@@ -41,13 +44,30 @@ impl fmt::Debug for RawEntry {
     }
 }
 
+/// Where file names that are not whole paths start. A single path stands for all of them.
+#[derive(Debug, Clone)]
+pub struct Folders {
+    /// Certificates, instructions and schemas.
+    pub config: PathBuf,
+    /// Sounds, in the order they are looked for.
+    pub sounds: Vec<PathBuf>,
+}
+
+impl From<&Path> for Folders {
+    fn from(path: &Path) -> Self {
+        Self { config: path.to_owned(), sounds: vec![path.to_owned()] }
+    }
+}
+
 /// The whole configuration. Immutable: a reload makes a new one, running calls keep theirs.
 #[derive(Debug, Default)]
 pub struct Settings {
     /// Section `[general]`.
     pub general: General,
-    /// All other sections, by name.
+    /// All sections of agents, by name.
     pub profiles: BTreeMap<String, Arc<Profile>>,
+    /// All sections of tools, by name.
+    pub tools: BTreeMap<String, Arc<Tool>>,
 }
 
 /// Section `[general]`.
@@ -74,23 +94,34 @@ pub struct SettingsError {
 }
 
 impl Settings {
-    /// Makes settings out of `sections`. Relative file names in them are resolved against `config_dir`.
+    /// Makes settings out of `sections`, with the files they name in `folders`.
     ///
     /// # Errors
     /// Everything that is wrong.
-    pub fn parse(sections: &[RawSection], config_dir: &std::path::Path) -> Result<Self, Vec<SettingsError>> {
+    pub fn parse(sections: &[RawSection], folders: impl Into<Folders>) -> Result<Self, Vec<SettingsError>> {
+        let folders = folders.into();
         let mut settings = Self::default();
         let mut errors = Vec::new();
-        for section in sections {
+        let (of_tools, others): (Vec<_>, Vec<_>) = sections.iter().partition(|section| tool::is_tool(section));
+        // One that is wrong is known all the same: who names it is not wrong, too.
+        let mut tools = BTreeMap::new();
+        for section in of_tools {
+            if tools.contains_key(&section.name) {
+                errors.extend(twice(section));
+            } else {
+                tools.insert(section.name.clone(), Tool::parse(section, &folders, &mut errors));
+            }
+        }
+        for section in others {
             if section.name == "general" {
                 keys::apply(section, keys::GENERAL, &mut settings.general, &mut errors);
-            } else if settings.profiles.contains_key(&section.name) {
-                let problem = "this section stands twice; '[name](+)' adds to one".to_owned();
-                errors.extend(section.entries.first().map(|entry| keys::error(entry, &section.name, problem)));
-            } else if let Some(profile) = Profile::parse(section, config_dir, &mut errors) {
+            } else if settings.profiles.contains_key(&section.name) || tools.contains_key(&section.name) {
+                errors.extend(twice(section));
+            } else if let Some(profile) = Profile::parse(section, &tools, &folders, &mut errors) {
                 settings.profiles.insert(section.name.clone(), Arc::new(profile));
             }
         }
+        settings.tools = tools.into_iter().filter_map(|(name, tool)| Some((name, tool?))).collect();
         settings.check_default(sections, &mut errors);
         settings.check_fallbacks(sections, &mut errors);
         if errors.is_empty() { Ok(settings) } else { Err(errors) }
@@ -136,7 +167,7 @@ impl Settings {
 
     fn check_default(&self, sections: &[RawSection], errors: &mut Vec<SettingsError>) {
         let default = &self.general.default_profile;
-        if default.is_empty() || sections.iter().any(|section| &section.name == default) {
+        if default.is_empty() || sections.iter().any(|section| &section.name == default && !tool::is_tool(section)) {
             return;
         }
         let general = sections.iter().filter(|section| section.name == "general");
@@ -147,6 +178,11 @@ impl Settings {
             errors.push(keys::error(entry, "general", problem));
         }
     }
+}
+
+fn twice(section: &RawSection) -> Option<SettingsError> {
+    let problem = "this section stands twice; '[name](+)' adds to one".to_owned();
+    section.entries.first().map(|entry| keys::error(entry, &section.name, problem))
 }
 
 #[cfg(test)]
