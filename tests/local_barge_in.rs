@@ -7,6 +7,7 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use common::signal::{is_sound, position};
+use common::witness::undisturbed;
 use common::{SOON, Stage, extension};
 use practice_agent::{Pace, Script, Server, Session, Speech, Step};
 use rig::{Codec, PhoneCall};
@@ -231,33 +232,37 @@ fn return_voice(call: &PhoneCall, loss_db: f64, delay: Duration, until: Instant)
 
 #[test]
 fn the_agents_voice_that_the_line_returns_costs_no_word() {
-    let keys = "barge_in = both\necho_guard = always\nvad_threshold = 0.3";
-    let stage = Stage::new(Server::builder().script(Script::new()), keys, &extension("101", ""));
-    let said = Codec::Alaw.encode(&speech(STORY, 0.1));
-    let lines = [(6.0, 50), (6.0, 200), (6.0, 400), (12.0, 120), (12.0, 300), (20.0, 50), (20.0, 400), (30.0, 200)];
-    let calls: Vec<_> = lines.iter().map(|_| stage.talk("101")).collect();
-    let end = Instant::now() + Duration::from_millis(said.len() as u64 / 8 + 1500);
-    std::thread::scope(|scope| {
+    // An echo that is late by a stall of the machine, and not by the line, is none that can be known.
+    undisturbed(|| {
+        let keys = "barge_in = both\necho_guard = always\nvad_threshold = 0.3";
+        let stage = Stage::new(Server::builder().script(Script::new()), keys, &extension("101", ""));
+        let said = Codec::Alaw.encode(&speech(STORY, 0.1));
+        let lines = [(6.0, 50), (6.0, 200), (6.0, 400), (12.0, 120), (12.0, 300), (20.0, 50), (20.0, 400), (30.0, 200)];
+        let calls: Vec<_> = lines.iter().map(|_| stage.talk("101")).collect();
+        let end = Instant::now() + Duration::from_millis(said.len() as u64 / 8 + 1500);
+        std::thread::scope(|scope| {
+            for ((call, session), (loss_db, delay_ms)) in calls.iter().zip(lines) {
+                scope.spawn(move || return_voice(call, loss_db, Duration::from_millis(delay_ms), end));
+                let story = Speech::wire("a story", said.clone()).at(Pace::Times(4.0));
+                session.perform(Script::new().then(Step::DetectSpeech(true)).start_saying(story));
+            }
+        });
+        let held = stage.rig.log().matches("the agent goes on").count();
+        println!("{held} holds in all calls");
         for ((call, session), (loss_db, delay_ms)) in calls.iter().zip(lines) {
-            scope.spawn(move || return_voice(call, loss_db, Duration::from_millis(delay_ms), end));
-            let story = Speech::wire("a story", said.clone()).at(Pace::Times(4.0));
-            session.perform(Script::new().then(Step::DetectSpeech(true)).start_saying(story));
+            let line = format!("echo at -{loss_db} dB after {delay_ms} ms");
+            assert_eq!(session.events_of("conversation.item.truncate").len(), 0, "{line}: nothing is cut off");
+            let started = session.sent().iter().filter(|sent| sent.kind == "input_audio_buffer.speech_started").count();
+            assert_eq!(started, 0, "{line}: the server hears no caller");
+            let recording = call.heard();
+            let heard =
+                recording.audio().filter(|packet| is_sound(packet) && position(&said, &packet.payload).is_some());
+            let (heard, all) =
+                (heard.count(), said.chunks(160).filter(|chunk| chunk.iter().any(|&code| code != 0xD5)).count());
+            println!("{line}: {heard} of {all} packets heard as they were said");
+            // A hold leaves two soft edges, and nothing out.
+            assert!(heard + 2 * held + 1 >= all, "{line}: {heard} of {all} packets");
+            call.hang_up();
         }
     });
-    let held = stage.rig.log().matches("the agent goes on").count();
-    println!("{held} holds in all calls");
-    for ((call, session), (loss_db, delay_ms)) in calls.iter().zip(lines) {
-        let line = format!("echo at -{loss_db} dB after {delay_ms} ms");
-        assert_eq!(session.events_of("conversation.item.truncate").len(), 0, "{line}: nothing is cut off");
-        let started = session.sent().iter().filter(|sent| sent.kind == "input_audio_buffer.speech_started").count();
-        assert_eq!(started, 0, "{line}: the server hears no caller");
-        let recording = call.heard();
-        let heard = recording.audio().filter(|packet| is_sound(packet) && position(&said, &packet.payload).is_some());
-        let (heard, all) =
-            (heard.count(), said.chunks(160).filter(|chunk| chunk.iter().any(|&code| code != 0xD5)).count());
-        println!("{line}: {heard} of {all} packets heard as they were said");
-        // A hold leaves two soft edges, and nothing out.
-        assert!(heard + 2 * held + 1 >= all, "{line}: {heard} of {all} packets");
-        call.hang_up();
-    }
 }

@@ -165,7 +165,7 @@ fn a_service_is_trusted_for_its_certificate_or_not_at_all() {
     session.wait_caller_audio(Duration::from_millis(100), SOON).expect("the caller is heard");
     let order = json!({"order": "1"});
     assert_eq!(call(&session, "trusted", &order)["result"], "yes");
-    assert_eq!(refused(&session, "stranger", &order), "the connection to the web service failed");
+    assert_eq!(refused(&session, "stranger", &order), "the web service cannot be reached");
     assert_eq!(call(&session, "careless", &order)["result"], "no");
     stage.rig.wait_log("tool stranger: ", SOON).expect("the log says more");
     hang_up(&stage, &phone);
