@@ -24,6 +24,9 @@ pub(crate) struct Channel {
     _own_thread: PhantomData<*mut ()>,
 }
 
+/// Longest value of a channel variable that is read here. [bytes]
+const VARIABLE_MAX: usize = 256;
+
 /// What `ast_waitfor_nandfds` leaves of the time when the system refuses to wait.
 const WAIT_FAILED: c_int = -1;
 
@@ -45,8 +48,8 @@ pub(crate) enum Wake {
 
 impl Channel {
     /// # Safety
-    /// `raw` is the channel that an application was called with, the calling thread is the one it was called on, and
-    /// the value does not outlive that call.
+    /// The calling thread is the one that serves the channel `raw`: an application was called with it there, or it was dialled
+    /// there. The channel lives as long as the value.
     pub(crate) unsafe fn from_raw(raw: *mut ffi::ast_channel) -> Option<Self> {
         let channel = NonNull::new(raw).map(|raw| Self { raw, line: Cell::default(), _own_thread: PhantomData })?;
         channel.has_another_line();
@@ -147,6 +150,57 @@ impl Channel {
         };
     }
 
+    /// The channel variable `name`; empty if there is none.
+    pub(crate) fn variable(&self, name: &CStr) -> String {
+        let mut value = [0; VARIABLE_MAX];
+        // SAFETY: the channel is valid (`from_raw`) and not locked by this thread; the shim fills the buffer up to its length
+        // and ends it with a NUL.
+        let value = unsafe {
+            ffi::ai_shim_variable(self.raw(), name.as_ptr(), value.as_mut_ptr(), value.len());
+            CStr::from_ptr(value.as_ptr())
+        };
+        value.to_string_lossy().into_owned()
+    }
+
+    /// Runs the application `name` of another module; false if there is none of that name, or it wants the channel hung up.
+    pub(crate) fn run(&self, name: &CStr, arguments: &str) -> bool {
+        let arguments = c_string(arguments);
+        // SAFETY: the channel is valid (`from_raw`) and not locked by this thread; the texts live until the calls return.
+        // Asterisk keeps its record of an application, and the application's module while it runs.
+        unsafe {
+            let application = ffi::pbx_findapp(name.as_ptr());
+            !application.is_null() && ffi::pbx_exec(self.raw(), application, arguments.as_ptr()) == 0
+        }
+    }
+
+    /// Sends silence until the answer is dropped, whoever else reads the channel.
+    pub(crate) fn send_silence(&self) -> Silence<'_> {
+        // SAFETY: the channel is valid (`from_raw`) and not locked by this thread.
+        Silence(self, unsafe { ffi::ast_channel_start_silence_generator(self.raw()) })
+    }
+
+    /// Waits until a frame can be read, or for about `time`. An error: the channel cannot be waited for.
+    pub(crate) fn wait_for_frame(&self, time: Duration) -> Result<bool, ()> {
+        let ms = time.as_millis().clamp(1, 10_000) as c_int;
+        // SAFETY: the channel is valid (`from_raw`).
+        match unsafe { ffi::ast_waitfor(self.raw(), ms) } {
+            ..0 => Err(()),
+            0 => Ok(false),
+            _ => Ok(true),
+        }
+    }
+
+    /// Puts `text` into the user field of the channel's call detail record, if such are made.
+    pub(crate) fn set_cdr_userfield(&self, text: &str) {
+        let (name, text) = (c_string(&self.name()), c_string(text));
+        // SAFETY: both texts are NUL-terminated and live until the call returns, which copies them.
+        unsafe {
+            if ffi::ast_cdr_is_enabled() != 0 {
+                ffi::ast_cdr_setuserfield(name.as_ptr(), text.as_ptr());
+            }
+        }
+    }
+
     /// Sets the channel variable `name`.
     pub(crate) fn set_variable(&self, name: &CStr, value: &str) {
         let value = c_string(value);
@@ -236,6 +290,18 @@ impl Channel {
         // SAFETY: the channel is valid (`from_raw`) and not locked; the frame and its buffer live until the call
         // returns, and Asterisk copies what it keeps of a frame that is not marked as allocated.
         unsafe { ffi::ast_write(self.raw(), &mut frame.raw) };
+    }
+}
+
+/// Silence that is sent; see [`Channel::send_silence`].
+pub(crate) struct Silence<'a>(&'a Channel, *mut ffi::ast_silence_generator);
+
+impl Drop for Silence<'_> {
+    fn drop(&mut self) {
+        if !self.1.is_null() {
+            // SAFETY: the generator was started on this very channel, and ends here.
+            unsafe { ffi::ast_channel_stop_silence_generator(self.0.raw(), self.1) };
+        }
     }
 }
 
@@ -368,6 +434,13 @@ impl Frame {
             },
             _ => Content::Nothing,
         }
+    }
+
+    /// What it controls, if it is a control frame: `AST_CONTROL_*`.
+    pub(crate) fn control(&self) -> Option<u32> {
+        // SAFETY: the frame is ours until it is dropped.
+        let frame = unsafe { self.0.as_ref() };
+        if frame.frametype == ffi::AST_FRAME_CONTROL { u32::try_from(frame.subclass.integer).ok() } else { None }
     }
 
     /// Its number in the RTP stream, if it comes from one.

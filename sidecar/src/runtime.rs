@@ -20,6 +20,7 @@ use crate::events::{Events, Origin};
 use crate::link::{ChannelEnd, Doorbell, Shared, link};
 use crate::moderation;
 use crate::options::CallOptions;
+use crate::outbound::{Dialler, Line, Outbound};
 use crate::report::{Ledger, Report, Totals};
 use crate::route::{Legacy, Route};
 use crate::settings::{Profile, Settings};
@@ -37,6 +38,8 @@ pub struct SidecarConfig {
     pub on_thread_start: fn(),
     /// Called on every thread before it ends.
     pub on_thread_stop: fn(),
+    /// What dials.
+    pub dialler: &'static dyn Dialler,
 }
 
 /// The sidecar: threads, and the sessions that run on them.
@@ -47,6 +50,7 @@ pub struct Sidecar {
     sessions: Arc<Sessions>,
     events: Arc<Events>,
     ledger: Arc<Ledger>,
+    outbound: Outbound,
 }
 
 /// `max_sessions` are up already.
@@ -62,6 +66,7 @@ pub struct CallPlan {
     route: Route,
     dialect: Box<dyn Dialect>,
     phone: Format,
+    line: Option<Line>,
 }
 
 impl CallPlan {
@@ -74,7 +79,12 @@ impl CallPlan {
         }
         let route = Route::new(profiles, options.clone(), phone, call_id())?;
         let dialect = route.dialect(Legacy::default());
-        Some(Self { route, dialect, phone })
+        Some(Self { route, dialect, phone, line: None })
+    }
+
+    /// The same within the outbound call `line`. Its first session bears its id.
+    pub fn within(self, line: Line) -> Self {
+        Self { line: line.take_session().then_some(line), ..self }
     }
 
     /// What the channel thread needs to know about interruptions.
@@ -108,12 +118,14 @@ impl Sidecar {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let workers = if config.workers == 0 { (cores / 2).max(1) } else { config.workers };
         let runtime = threads(workers, config)?;
+        let events = Arc::<Events>::default();
         Ok(Self {
             handle: runtime.handle().clone(),
             runtime: Mutex::new(Some(runtime)),
             workers,
             sessions: Arc::default(),
-            events: Arc::default(),
+            outbound: Outbound::new(config.dialler, events.clone()),
+            events,
             ledger: Arc::default(),
         })
     }
@@ -134,7 +146,7 @@ impl Sidecar {
     /// Begins the call `plan` on `channel`, which reads and writes `format` and waits on `doorbell`.
     pub fn begin(&self, seat: Seat, plan: CallPlan, origin: Origin, format: Format, doorbell: Doorbell) -> ChannelEnd {
         let info = SessionInfo {
-            id: self.sessions.next_id(),
+            id: plan.line.as_ref().map_or_else(|| self.sessions.next_id(), |line| line.id().to_owned()),
             profile: plan.route.profile().name.clone(),
             origin,
             started: Instant::now(),
@@ -145,10 +157,11 @@ impl Sidecar {
         let (preroll, backlog) = (profile.playout_target, profile.playout_backlog);
         let (mut channel_end, task_end, feed) = link(info, self.events.clone(), doorbell, format, preroll, backlog);
         let shared = task_end.shared().clone();
-        let (ledger, dialect) = (self.ledger.clone(), profile.dialect.clone());
+        let (ledger, dialect, line) = (self.ledger.clone(), profile.dialect.clone(), plan.line);
+        line.iter().for_each(|line| line.begin_session(&shared));
         let call = Call::new(task_end, plan.route, plan.dialect, format, feed);
         let task = self.handle.spawn(async move {
-            let report = Report::begin(shared.clone(), ledger, &dialect);
+            let report = Report::begin(shared.clone(), ledger, &dialect, line);
             let listing = seat.list(shared);
             let (open, over) = oneshot::channel::<()>();
             let told = async {
@@ -175,6 +188,11 @@ impl Sidecar {
     /// Looks at the session `id`, or at the one that began on the channel `id`.
     pub fn look_at<T>(&self, id: &str, look: impl FnOnce(&SessionInfo) -> T) -> Option<T> {
         self.find_session(id).map(|shared| look(&shared.info))
+    }
+
+    /// The calls that were made to happen.
+    pub fn outbound(&self) -> &Outbound {
+        &self.outbound
     }
 
     /// What happens in all calls.
@@ -211,10 +229,12 @@ impl Sidecar {
         self.sessions.seats.load(Ordering::Acquire)
     }
 
-    /// Ends every session and then the threads. Waits at most `patience` for either.
+    /// Ends every outbound call, every session and then the threads. Waits at most `patience` for either.
     pub fn shut_down(&self, patience: Duration) {
         let deadline = Instant::now() + patience;
-        while self.sessions() > 0 && Instant::now() < deadline {
+        self.outbound.drain();
+        while self.sessions() + self.outbound.up() > 0 && Instant::now() < deadline {
+            self.outbound.hang_up_all();
             self.stop_all();
             std::thread::sleep(Duration::from_millis(10));
         }
@@ -330,13 +350,14 @@ mod tests {
     use tokio::sync::Notify;
 
     use super::*;
+    use crate::outbound::tests::Nowhere;
 
     /// Tasks of as many calls, each woken from outside every 20 ms.
     const CALLS: usize = 40;
 
     #[test]
     fn a_busy_sidecar_answers_its_sockets_soon() {
-        let config = SidecarConfig { workers: 1, on_thread_start: || {}, on_thread_stop: || {} };
+        let config = SidecarConfig { workers: 1, on_thread_start: || {}, on_thread_stop: || {}, dialler: &Nowhere };
         let runtime = threads(1, config).expect("threads start");
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port is free");
         let mut client = TcpStream::connect(listener.local_addr().expect("it is bound")).expect("it connects");

@@ -6,12 +6,14 @@
 
 mod keys;
 mod profile;
+mod trunk;
 
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
-pub use profile::{BargeInMode, Profile};
+pub use profile::{BargeInMode, OnMachine, Profile};
+pub use trunk::{DialTemplate, Trunk};
 
 /// One section as it stands in the file.
 #[derive(Debug, Clone, Default)]
@@ -46,8 +48,10 @@ impl fmt::Debug for RawEntry {
 pub struct Settings {
     /// Section `[general]`.
     pub general: General,
-    /// All other sections, by name.
+    /// All sections of agents, by name.
     pub profiles: BTreeMap<String, Arc<Profile>>,
+    /// All sections of trunks, in their order: the first that takes a number is asked first.
+    pub trunks: Vec<Arc<Trunk>>,
 }
 
 /// Section `[general]`.
@@ -59,6 +63,8 @@ pub struct General {
     pub workers: usize,
     /// Most sessions at once; 0: no limit.
     pub max_sessions: usize,
+    /// The call detail record tells how the conversation went.
+    pub cdr_userfield: bool,
 }
 
 /// One thing that is wrong with the configuration.
@@ -84,9 +90,11 @@ impl Settings {
         for section in sections {
             if section.name == "general" {
                 keys::apply(section, keys::GENERAL, &mut settings.general, &mut errors);
-            } else if settings.profiles.contains_key(&section.name) {
+            } else if settings.has(&section.name) {
                 let problem = "this section stands twice; '[name](+)' adds to one".to_owned();
                 errors.extend(section.entries.first().map(|entry| keys::error(entry, &section.name, problem)));
+            } else if trunk::is_trunk(section) {
+                settings.trunks.extend(Trunk::parse(section, &mut errors).map(Arc::new));
             } else if let Some(profile) = Profile::parse(section, config_dir, &mut errors) {
                 settings.profiles.insert(section.name.clone(), Arc::new(profile));
             }
@@ -94,6 +102,15 @@ impl Settings {
         settings.check_default(sections, &mut errors);
         settings.check_fallbacks(sections, &mut errors);
         if errors.is_empty() { Ok(settings) } else { Err(errors) }
+    }
+
+    /// The trunk called `name`.
+    pub fn trunk(&self, name: &str) -> Option<&Arc<Trunk>> {
+        self.trunks.iter().find(|trunk| trunk.name == name)
+    }
+
+    fn has(&self, name: &str) -> bool {
+        self.profiles.contains_key(name) || self.trunk(name).is_some()
     }
 
     /// The profile called `name`, or the default one.
@@ -121,7 +138,8 @@ impl Settings {
             };
             let route = self.with_fallbacks(profile);
             let last = &route[route.len() - 1].fallback;
-            let problem = if !sections.iter().any(|section| section.name == profile.fallback) {
+            let is_fallback = |section: &RawSection| section.name == profile.fallback && !trunk::is_trunk(section);
+            let problem = if !sections.iter().any(is_fallback) {
                 let others: Vec<_> = self.profiles.keys().filter(|name| **name != section.name).cloned().collect();
                 format!("fallback: there is no profile '{}'; there are {}", profile.fallback, others.join(", "))
             } else if *last == profile.name {
@@ -136,7 +154,7 @@ impl Settings {
 
     fn check_default(&self, sections: &[RawSection], errors: &mut Vec<SettingsError>) {
         let default = &self.general.default_profile;
-        if default.is_empty() || sections.iter().any(|section| &section.name == default) {
+        if default.is_empty() || sections.iter().any(|section| &section.name == default && !trunk::is_trunk(section)) {
             return;
         }
         let general = sections.iter().filter(|section| section.name == "general");
