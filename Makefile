@@ -60,13 +60,16 @@ lint: setup-build ## Formatting, clippy and documentation, warnings are errors
 unit: setup ## Unit tests, and the rig's test of itself
 	@$(WITH_ASTERISK) cargo test --release --no-fail-fast --workspace --exclude res_ai_bridge
 
-wire: setup ## What the dialects send, read with the types of the vendors' own packages (from PyPI)
+wire: setup ## What dialects and test servers send, read with the types of the vendors' own packages (from PyPI)
 	@tests/venv.sh wire
 	@cargo test --release --quiet -p ai-dialect
 	@target/wire/venv/bin/python tests/wire/check.py target/tmp/wire
+	@cargo test --release --quiet -p practice-agent
+	@target/wire/venv/bin/python tests/wire/servers.py target/tmp/wire/server
 
 integration: checked setup ## The module in a real Asterisk (TEST=name runs only tests so named)
 	@tests/venv.sh wire
+	@tests/venv.sh pipecat
 	@$(WITH_ASTERISK) RES_AI_BRIDGE_SO=$(CURDIR)/$(CHECKED) RUST_TEST_THREADS=4 tests/run.sh $(TEST)
 
 bench: build setup ## Measure AI() beside its rivals: target/bench/report.md, in under ten minutes (BENCH=--all: all there is, hours)

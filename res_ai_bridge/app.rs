@@ -18,7 +18,7 @@ use crate::conversation::{Conversation, Limits};
 use crate::ffi::ast_channel;
 use crate::module::Bridge;
 use crate::wake;
-use crate::{guard, machine, module, originate};
+use crate::{exchange, guard, machine, module, originate};
 
 /// Asterisk calls this on the channel's thread. 0: the dialplan goes on; -1: the channel is to be hung up.
 #[unsafe(no_mangle)]
@@ -139,6 +139,7 @@ fn hold(
         answer_when_connected: options.early_connect && !channel.is_up(),
         barge_in,
     };
+    let _present = exchange::Present::new(&end.info().id, channel);
     results.begin(&end.info().id);
     info!("AI {}: {} talks to {}", end.info().id, end.info().origin.channel, profile.name);
     let conversation = guard::caught(|| Conversation::new(channel, &formats, &mut end, limits).run(&doorbell));

@@ -4,7 +4,7 @@ use std::ffi::{CStr, c_char};
 use std::path::PathBuf;
 use std::ptr;
 
-use ai_sidecar::settings::{RawEntry, RawSection, Settings};
+use ai_sidecar::settings::{Folders, RawEntry, RawSection, Settings};
 use tracing::error;
 
 use crate::ffi;
@@ -24,7 +24,7 @@ pub(crate) fn load() -> Option<Settings> {
         );
         return None;
     };
-    Settings::parse(&sections, &directory)
+    Settings::parse(&sections, Folders { config: directory, sounds: sound_folders() })
         .map_err(|problems| problems.iter().for_each(|problem| error!("AI: {problem}")))
         .ok()
 }
@@ -32,6 +32,15 @@ pub(crate) fn load() -> Option<Settings> {
 fn config_dir() -> PathBuf {
     // SAFETY: the pointer is set to a NUL-terminated string before any module loads and is not changed after that.
     unsafe { text(ffi::ast_config_AST_CONFIG_DIR) }.into()
+}
+
+/// Where `Playback()` looks for sounds: those in the language of the exchange come first.
+fn sound_folders() -> Vec<PathBuf> {
+    // SAFETY: both are NUL-terminated strings that are set before any module loads and are not changed after that.
+    let (data, language) =
+        unsafe { (text(ffi::ast_config_AST_DATA_DIR), text((&raw const ffi::ast_defaultlanguage).cast())) };
+    let sounds = PathBuf::from(data).join("sounds");
+    vec![sounds.join(language), sounds]
 }
 
 fn read_sections() -> Option<Vec<RawSection>> {

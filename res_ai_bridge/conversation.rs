@@ -21,6 +21,7 @@ use ai_sidecar::link::{CallerEvent, ChannelEnd, Command, Doorbell};
 use ai_sidecar::{Outcome, Status};
 
 use crate::channel::{BorrowedFormats, Channel, Content, Frame, FrameBuffer, OutFrame, Wake};
+use crate::keys::Keys;
 use crate::realtime::no_alloc;
 use crate::wake;
 
@@ -57,6 +58,7 @@ pub(crate) struct Conversation<'a> {
     hold: Hold,
     caller: CallerStream,
     barge_in: BargeIn,
+    keys: Keys,
     buffer: Box<FrameBuffer>,
     frame_bytes: usize,
 }
@@ -81,6 +83,7 @@ impl<'a> Conversation<'a> {
             open: !limits.answer_when_connected,
             hold: Hold::default(),
             barge_in: BargeIn::new(limits.barge_in, format),
+            keys: Keys::default(),
             limits,
             caller: CallerStream::new(format, jitter_target, now),
             buffer: FrameBuffer::new(),
@@ -90,6 +93,13 @@ impl<'a> Conversation<'a> {
 
     /// Runs until it is over.
     pub(crate) fn run(&mut self, doorbell: &Doorbell) -> Outcome {
+        let outcome = self.talk(doorbell);
+        // The phone would be deaf to whatever comes after a key that nobody lets go.
+        self.keys.release(self.channel, Instant::now());
+        outcome
+    }
+
+    fn talk(&mut self, doorbell: &Doorbell) -> Outcome {
         self.end.playout.grid().start(Instant::now() + PTIME);
         loop {
             let sleep = self.end.playout.grid().sleep_until().saturating_duration_since(Instant::now());
@@ -128,6 +138,7 @@ impl<'a> Conversation<'a> {
         while let Some(command) = self.end.told() {
             match command {
                 Command::End(outcome) => return Some(outcome),
+                Command::Background(sound) => no_alloc(|| self.end.playout.play_under_silence(sound)),
                 Command::Connected => {
                     self.connected = true;
                     if !self.open && !self.channel.answer() {
@@ -164,6 +175,9 @@ impl<'a> Conversation<'a> {
         }
         if !self.open {
             self.end.playout.grid().start(now + PTIME);
+        }
+        if self.open && self.keys.tick(self.channel, self.end, now) {
+            self.pause();
         }
         let bytes = self.frame_bytes;
         while self.open
@@ -211,7 +225,7 @@ impl<'a> Conversation<'a> {
                 let end = &mut *self.end;
                 let length = Duration::from_millis(self.formats.format().ms_in_bytes(audio.len() as u64));
                 end.playout.grid().caller_packet(now, length);
-                let verdict = self.barge_in.caller(audio, end.playout.is_speaking(), now);
+                let verdict = self.barge_in.caller(audio, end.playout.is_audible(), now);
                 let audio = if verdict.mute { self.barge_in.silence(audio.len()) } else { audio };
                 self.caller.heard(now, frame.number(), audio, |audio| end.hear(audio, now));
                 verdict.action.into_iter().for_each(|action| self.act_on(action, now));
@@ -240,8 +254,13 @@ impl<'a> Conversation<'a> {
     fn set_hold(&mut self, hold: Hold, now: Instant) {
         if self.hold != hold {
             self.hold = hold;
-            self.end.playout.pause(hold.any());
+            self.pause();
             self.end.tell(CallerEvent::OnHold(hold, now));
         }
+    }
+
+    /// The agent's words wait for whoever holds, and for a key, which is all that Asterisk sends while it lasts.
+    fn pause(&mut self) {
+        self.end.playout.pause(self.hold.any() || self.keys.sounding());
     }
 }

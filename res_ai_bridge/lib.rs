@@ -17,6 +17,7 @@
 //! | `conversation.rs` | the media loop of one call, on its channel thread |
 //! | `originate.rs` | outbound calls: dialling, and the thread that a call lives on |
 //! | `machine.rs` | whether a person or an answering machine has answered |
+//! | `exchange.rs`, `surrogate.rs`, `keys.rs` | what tools do here: variables, routines of the dialplan, keys for the phone |
 //! | `channel.rs`, `wake.rs`, `realtime.rs` | safe wrappers: channel and frames, the doorbell, the no-allocation zone |
 //! | `config.rs`, `cli.rs`, `log.rs` | Asterisk's configuration loader, command line and logger |
 //! | `ami.rs` | the manager interface: actions and events |
@@ -27,11 +28,14 @@ mod channel;
 mod cli;
 mod config;
 mod conversation;
+mod exchange;
 mod ffi;
 mod guard;
+mod keys;
 mod log;
 mod machine;
 mod module;
 mod originate;
 mod realtime;
+mod surrogate;
 mod wake;

@@ -14,7 +14,7 @@ use arc_swap::{ArcSwap, ArcSwapOption};
 use tracing::{error, info, warn};
 
 use crate::originate::{self, Originator};
-use crate::{ami, app, config, ffi, guard, log};
+use crate::{ami, app, config, exchange, ffi, guard, log};
 
 static BRIDGE: ArcSwapOption<Bridge> = ArcSwapOption::const_empty();
 
@@ -84,6 +84,7 @@ fn load() -> bool {
     let refused = unsafe {
         ffi::ai_shim_register_cli(TESTS) != 0
             || ffi::ai_shim_register_ami() != 0
+            || ffi::ai_shim_register_surrogates() != 0
             || ffi::ast_register_atexit(Some(at_exit)) != 0
     };
     if refused {
@@ -117,6 +118,7 @@ fn take_down() {
         ffi::ast_unregister_application(c"AI".as_ptr());
         ffi::ai_shim_unregister_cli(TESTS);
         ffi::ai_shim_unregister_ami();
+        ffi::ai_shim_unregister_surrogates();
         ffi::ast_unregister_atexit(Some(at_exit));
     }
 }
@@ -153,8 +155,13 @@ extern "C" fn res_ai_bridge_reload() -> c_int {
 }
 
 fn start_sidecar(workers: usize) -> std::io::Result<Sidecar> {
-    let config =
-        SidecarConfig { workers, on_thread_start: thread_starts, on_thread_stop: thread_stops, dialler: &Originator };
+    let config = SidecarConfig {
+        workers,
+        on_thread_start: thread_starts,
+        on_thread_stop: thread_stops,
+        exchange: &exchange::Asterisk,
+        dialler: &Originator,
+    };
     without_signals(|| Sidecar::start(config))
 }
 

@@ -182,12 +182,6 @@ void ai_shim_go_to(struct ast_channel *channel, const char *context, const char 
 	ast_channel_priority_set(channel, 1);
 }
 
-void ai_shim_variable(struct ast_channel *channel, const char *name, char *value, size_t size)
-{
-	SCOPED_CHANNELLOCK(lock, channel);
-	ast_copy_string(value, S_OR(pbx_builtin_getvar_helper(channel, name), ""), size);
-}
-
 void ai_shim_hold_channel(struct ast_channel *channel)
 {
 	ast_channel_ref(channel);
@@ -229,6 +223,67 @@ struct ast_format *ai_shim_write_format(struct ast_channel *channel)
 {
 	SCOPED_CHANNELLOCK(lock, channel);
 	return ao2_bump(ast_channel_writeformat(channel));
+}
+
+/* Registered, so that a channel is internal from its first snapshot on: no record of a call, no event. */
+static struct ast_channel_tech surrogate_tech = {
+	.type = "AITool",
+	.description = "Runs a routine of the dialplan for an AI()",
+	.properties = AST_CHAN_TP_INTERNAL,
+};
+
+int ai_shim_register_surrogates(void)
+{
+	return ast_channel_register(&surrogate_tech);
+}
+
+void ai_shim_unregister_surrogates(void)
+{
+	ast_channel_unregister(&surrogate_tech);
+}
+
+void ai_shim_caller(struct ast_channel *channel, char *number, char *name, size_t size)
+{
+	SCOPED_CHANNELLOCK(lock, channel);
+	struct ast_party_id *id = &ast_channel_caller(channel)->id;
+
+	ast_copy_string(number, S_COR(id->number.valid, id->number.str, ""), size);
+	ast_copy_string(name, S_COR(id->name.valid, id->name.str, ""), size);
+}
+
+void ai_shim_variable(struct ast_channel *channel, const char *variable, char *value, size_t size)
+{
+	SCOPED_CHANNELLOCK(lock, channel);
+	ast_copy_string(value, S_OR(pbx_builtin_getvar_helper(channel, variable), ""), size);
+}
+
+struct ast_channel *ai_shim_surrogate(struct ast_channel *call, const char *session, unsigned int number)
+{
+	char caller[AST_MAX_EXTENSION], name[AST_MAX_EXTENSION];
+	struct ast_channel *surrogate;
+	struct ast_var_t *variable, *copy;
+
+	ai_shim_caller(call, caller, name, sizeof(caller));
+	/* The call is not locked here: the list of channels is, and whoever walks it locks channels. */
+	surrogate = ast_channel_alloc(1, AST_STATE_UP, caller, name, NULL, NULL, NULL, NULL, call, AST_AMA_NONE,
+		"AITool/%s-%u", session, number);
+	if (!surrogate) {
+		return NULL;
+	}
+	ast_channel_unlock(surrogate);
+	/* Nobody else knows the surrogate, so no other order of locks is possible. */
+	ast_channel_lock(call);
+	ast_channel_lock(surrogate);
+	ast_channel_language_set(surrogate, ast_channel_language(call));
+	AST_LIST_TRAVERSE(ast_channel_varshead(call), variable, entries) {
+		copy = ast_var_assign(ast_var_full_name(variable), ast_var_value(variable));
+		if (copy) {
+			AST_LIST_INSERT_TAIL(ast_channel_varshead(surrogate), copy, entries);
+		}
+	}
+	ast_channel_unlock(surrogate);
+	ast_channel_unlock(call);
+	return surrogate;
 }
 
 static int load_module(void)

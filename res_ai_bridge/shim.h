@@ -11,6 +11,7 @@
 #include "asterisk/causes.h"
 #include "asterisk/cdr.h"
 #include "asterisk/channel.h"
+#include "asterisk/chanvars.h"
 #include "asterisk/cli.h"
 #include "asterisk/config.h"
 #include "asterisk/format.h"
@@ -19,6 +20,7 @@
 #include "asterisk/logger.h"
 #include "asterisk/manager.h"
 #include "asterisk/module.h"
+#include "asterisk/options.h"
 #include "asterisk/paths.h"
 #include "asterisk/pbx.h"
 #include "asterisk/stasis_channels.h"
@@ -78,8 +80,6 @@ void ai_shim_call_from(struct ast_channel *channel, const char *number);
 void ai_shim_cause(struct ast_channel *channel, int *q850, char *code, size_t size);
 int ai_shim_is_forwarded(struct ast_channel *channel);
 void ai_shim_go_to(struct ast_channel *channel, const char *context, const char *extension);
-/* Fills `value`, of `size` bytes, with a channel variable; with nothing if there is none. */
-void ai_shim_variable(struct ast_channel *channel, const char *name, char *value, size_t size);
 void ai_shim_hold_channel(struct ast_channel *channel);
 void ai_shim_release_channel(struct ast_channel *channel);
 /* While it is held the module is not unloaded, unless by force. */
@@ -91,5 +91,12 @@ void ai_shim_follow_log(void);
 struct ast_format *ai_shim_phone_format(struct ast_channel *channel);
 struct ast_format *ai_shim_read_format(struct ast_channel *channel);
 struct ast_format *ai_shim_write_format(struct ast_channel *channel);
+/* A channel without a line, locked by nobody, with a copy of the call's variables; NULL when there is no memory. */
+struct ast_channel *ai_shim_surrogate(struct ast_channel *call, const char *session, unsigned int number);
+void ai_shim_caller(struct ast_channel *channel, char *number, char *name, size_t size);
+/* Fills `value`, of `size` bytes, with a channel variable; with nothing if there is none. */
+void ai_shim_variable(struct ast_channel *channel, const char *variable, char *value, size_t size);
+int ai_shim_register_surrogates(void);
+void ai_shim_unregister_surrogates(void);
 
 #endif

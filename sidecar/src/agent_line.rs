@@ -88,6 +88,11 @@ impl AgentLine {
         self.transcoder.from()
     }
 
+    /// The channel's format.
+    pub(crate) fn to(&self) -> Format {
+        self.transcoder.to()
+    }
+
     fn format(&self) -> Format {
         self.transcoder.to()
     }

@@ -1,5 +1,6 @@
 //! The task of one call: stands between the channel thread, the dialect and the WebSocket.
 
+mod acting;
 mod agent;
 mod control;
 mod memory;
@@ -19,6 +20,7 @@ use tokio::time::{Instant, sleep_until, timeout_at};
 use tokio_tungstenite::tungstenite::Message;
 use tracing::{debug, info, warn};
 
+use self::acting::Acting;
 use self::control::Told;
 use self::memory::Memory;
 use self::opening::{Connection, Opening, fatal};
@@ -26,12 +28,13 @@ use self::recovery::{Recovery, RollOver};
 use self::timing::Timing;
 use crate::agent_line::AgentLine;
 use crate::events::What;
+use crate::exchange::Exchange;
 use crate::link::{CallerEvent, Command, TaskEnd};
 use crate::outcome::one_line;
 use crate::route::Route;
 use crate::runtime::transcoder;
 use crate::stats::{millis, record};
-use crate::{Outcome, Status, TRANSCRIPT, events, tools};
+use crate::{Outcome, Status, TRANSCRIPT, events};
 
 /// Most caller audio given to the dialect in one piece. [ms]
 const CALLER_CHUNK_MS: u64 = 100;
@@ -58,6 +61,7 @@ pub(crate) struct Call {
     caller: Transcoder,
     line: AgentLine,
     timing: Timing,
+    acting: Acting,
     digits: String,
     /// Who noticed the interruption that the last flush is about.
     noticed: Noticed,
@@ -74,7 +78,14 @@ pub(crate) struct Call {
 
 impl Call {
     /// A call over `route`, which begins with a session of `dialect`. Its channel end reads and writes `channel`.
-    pub(crate) fn new(end: TaskEnd, route: Route, dialect: Box<dyn Dialect>, channel: Format, feed: AgentFeed) -> Self {
+    pub(crate) fn new(
+        end: TaskEnd,
+        route: Route,
+        dialect: Box<dyn Dialect>,
+        channel: Format,
+        feed: AgentFeed,
+        exchange: &'static dyn Exchange,
+    ) -> Self {
         let caller = transcoder(channel, dialect.caller_format());
         let agent = transcoder(dialect.agent_format(), channel);
         let timing = Timing::new(route.profile(), end.shared().info.started.into());
@@ -91,6 +102,7 @@ impl Call {
             caller,
             line,
             timing,
+            acting: Acting::new(exchange),
             digits: String::new(),
             noticed: Noticed::ByProvider,
             complaints: 0,
@@ -146,6 +158,10 @@ impl Call {
                 message = sessions::next_message(&mut self.connection), if !self.line.is_flushing() => {
                     message.map(|message| self.handle_message(&message))
                 }
+                (ran, answer) = self.acting.next(), if !self.line.is_flushing() => {
+                    self.handle_tool_answer(ran, answer, Instant::now());
+                    Ok(())
+                }
                 () = &mut timer => Ok(()),
             };
             if let Err(outcome) = happened
@@ -159,7 +175,7 @@ impl Call {
     /// When there is something to do though nothing happens.
     fn wake_at(&self, now: Instant) -> Instant {
         let connection = self.connection.as_ref().map(Connection::next_timeout);
-        let all = [connection, self.timing.next(), self.roll_over.next()];
+        let all = [connection, self.timing.next(), self.roll_over.next(), self.acting.next_timeout()];
         all.into_iter().flatten().min().unwrap_or(now + NEVER)
     }
 
@@ -211,6 +227,7 @@ impl Call {
             debug!("AI {}: digits {digits} go to the agent", self.id());
             self.give_digits(&digits);
         }
+        self.fill_wait(now);
         if self.timing.idle_due(now) {
             let reason = format!("nobody said a word for {} s", self.timing.idle_after().as_secs_f64());
             return Err(Outcome::new(Status::Idle, reason));
@@ -386,34 +403,6 @@ impl Call {
         if complete {
             let who = events::Speaker::from(speaker).name();
             info!(target: TRANSCRIPT, "AI {}: {who}: {}", self.id(), one_line(text));
-        }
-    }
-
-    fn handle_tool_call(&mut self, call_id: &str, name: &str, arguments: &str, now: Instant) {
-        let decision = tools::decide(self.route.profile(), name, arguments);
-        self.publish(|| What::ToolCall {
-            call_id: call_id.to_owned(),
-            tool: name.to_owned(),
-            arguments: arguments.to_owned(),
-            error: decision.as_ref().err().cloned(),
-        });
-        let (result, go_on) = match decision {
-            Ok(outcome) => {
-                info!("AI {}: {}", self.id(), outcome.reason);
-                self.timing.ending(now);
-                self.ending = Some(outcome);
-                (r#"{"ok":true}"#.to_owned(), false)
-            }
-            Err(problem) => {
-                if self.may_complain() {
-                    warn!("AI {}: the agent's call of tool '{}' was refused: {problem}", self.id(), one_line(name));
-                }
-                (serde_json::json!({"ok": false, "error": problem}).to_string(), true)
-            }
-        };
-        self.memory.tool_ran(name, arguments, &result);
-        if let Some(connection) = &mut self.connection {
-            connection.dialect.handle_tool_result(call_id, &result, go_on);
         }
     }
 

@@ -1,10 +1,12 @@
-//! The one HTTP request some providers want before their WebSocket. Runs on the call's task.
+//! HTTP requests: what some providers want before their WebSocket, and web services that are tools. One connection each.
 
-use ai_dialect::HttpRequest;
-use http_body_util::{BodyExt, Empty, Limited};
+use std::time::Duration;
+
+use ai_dialect::{HttpRequest, Secret};
+use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Bytes;
-use hyper::header::{HOST, USER_AGENT};
-use hyper::{Request, Uri, client};
+use hyper::header::{CONTENT_TYPE, HOST, RETRY_AFTER, USER_AGENT};
+use hyper::{Method, Request, Uri, client};
 
 use crate::Outcome;
 use crate::connector::{Connection, Connector};
@@ -13,35 +15,94 @@ use crate::transport::{describe, unreachable_host};
 /// Largest answer that is taken. [bytes]
 const BODY_MAX: usize = 64 << 10;
 
+/// What a server answered.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Answer {
+    /// Status code.
+    pub(crate) status: u16,
+    /// Content.
+    pub(crate) body: Bytes,
+    /// It asks not to be asked again before (RFC 9110 §10.2.3; a date there is not understood).
+    pub(crate) retry_after: Option<Duration>,
+}
+
+/// Why there is no answer, in words for the log: nothing of the request that may be secret.
+#[derive(Debug)]
+pub(crate) enum Failure {
+    /// The server was not reached: it cannot have done anything.
+    Unreachable(String),
+    /// It was, and perhaps it has.
+    Broken(String),
+}
+
+/// A request, and the headers that go with it.
+struct Outgoing<'a> {
+    method: Method,
+    url: &'a str,
+    headers: &'a [(String, Secret)],
+    body: Bytes,
+}
+
 /// Makes `request` and gives the answer's status and body. Time limits are the caller's.
 ///
 /// # Errors
 /// An [`Outcome`] for the dialplan, without anything of the request that may be secret.
 pub(crate) async fn fetch(request: &HttpRequest, connector: &Connector) -> Result<(u16, Bytes), Outcome> {
-    let uri: Uri = request.url.parse().map_err(|_| unreachable_host("the HTTP address is not valid"))?;
-    let stream = connector.connect(&uri).await?;
-    exchange(request, &uri, stream).await
+    let outgoing = Outgoing { method: Method::GET, url: &request.url, headers: &request.headers, body: Bytes::new() };
+    match send(outgoing, connector).await {
+        Ok(answer) => Ok((answer.status, answer.body)),
+        Err(Failure::Unreachable(reason) | Failure::Broken(reason)) => Err(unreachable_host(&reason)),
+    }
 }
 
-async fn exchange(request: &HttpRequest, uri: &Uri, stream: Connection) -> Result<(u16, Bytes), Outcome> {
-    let failed = |error: &(dyn std::error::Error + 'static)| unreachable_host(&describe(error));
-    let mut outgoing = Request::builder()
+/// Sends `json` to `url`. Time limits are the caller's.
+///
+/// # Errors
+/// Why there is no answer.
+pub(crate) async fn post(
+    url: &str,
+    headers: &[(String, Secret)],
+    json: String,
+    connector: &Connector,
+) -> Result<Answer, Failure> {
+    send(Outgoing { method: Method::POST, url, headers, body: json.into() }, connector).await
+}
+
+async fn send(outgoing: Outgoing<'_>, connector: &Connector) -> Result<Answer, Failure> {
+    let invalid = |_| Failure::Broken("the HTTP address is not valid".to_owned());
+    let uri: Uri = outgoing.url.parse().map_err(invalid)?;
+    let request = request(outgoing, &uri)?;
+    let stream = connector.connect(&uri).await.map_err(|outcome| Failure::Unreachable(outcome.reason))?;
+    exchange(request, stream).await
+}
+
+fn request(outgoing: Outgoing<'_>, uri: &Uri) -> Result<Request<Full<Bytes>>, Failure> {
+    let mut request = Request::builder()
         .uri(uri.path_and_query().map_or("/", |path| path.as_str()))
-        .header(HOST, uri.authority().map_or("", |authority| authority.as_str()))
+        .header(HOST, uri.authority().map_or("", |authority| authority.as_str().rsplit('@').next().unwrap_or_default()))
         .header(USER_AGENT, concat!("res_ai_bridge/", env!("CARGO_PKG_VERSION")));
-    for (name, value) in &request.headers {
-        outgoing = outgoing.header(name, value.reveal());
+    if outgoing.method == Method::POST {
+        request = request.header(CONTENT_TYPE, "application/json");
     }
-    let outgoing = outgoing
-        .body(Empty::<Bytes>::new())
-        .map_err(|_| unreachable_host("a header has characters no header may have"))?;
+    for (name, value) in outgoing.headers {
+        request = request.header(name, value.reveal());
+    }
+    request
+        .method(outgoing.method)
+        .body(Full::new(outgoing.body))
+        .map_err(|_| Failure::Broken("a header has characters no header may have".to_owned()))
+}
+
+async fn exchange(request: Request<Full<Bytes>>, stream: Connection) -> Result<Answer, Failure> {
+    let failed = |error: &(dyn std::error::Error + 'static)| Failure::Broken(describe(error));
     let (mut sender, connection) = client::conn::http1::handshake(stream).await.map_err(|error| failed(&error))?;
     let answering = async move {
-        let answer = sender.send_request(outgoing).await.map_err(|error| failed(&error))?;
+        let answer = sender.send_request(request).await.map_err(|error| failed(&error))?;
         let status = answer.status().as_u16();
+        let seconds = answer.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok()?.parse().ok());
         let body = Limited::new(answer.into_body(), BODY_MAX).collect().await;
-        let body = body.map_err(|error| failed(&*error))?;
-        Ok((status, body.to_bytes()))
+        let body = body.map_err(|error| failed(&*error))?.to_bytes();
+        Ok(Answer { status, body, retry_after: seconds.map(Duration::from_secs) })
     };
     tokio::pin!(connection, answering);
     tokio::select! {

@@ -24,6 +24,7 @@ use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use ai_media::Format;
+use ai_media::background::Sound;
 use ai_media::playout::{Backlog, Playout};
 use ai_media::ring::{AgentFeed, CallerFeed, CallerTap, agent_ring, caller_ring};
 use atomic_waker::AtomicWaker;
@@ -43,8 +44,16 @@ const CALLER_KEEP_MS: u64 = 1800;
 const AGENT_RING_MS: u64 = 400;
 /// Events that may wait for the sidecar; digits beyond are dropped.
 const EVENTS: usize = 64;
-/// Commands that may wait for the channel thread; a call sees two in its life.
-const COMMANDS: usize = 4;
+/// Commands that may wait for the channel thread,
+const COMMANDS: usize = 16;
+/// and those of them that a call cannot do without: `Connected` and `End`.
+const COMMANDS_KEPT: usize = 2;
+/// Most keys that may wait to be sent to the phone.
+pub(crate) const DIGITS_MAX: usize = 32;
+/// A key sent to the phone sounds this long, and this long is the pause after it (as Asterisk's `SendDTMF` has it).
+pub const DIGIT_TIME: Duration = Duration::from_millis(100);
+/// What a `w` among the keys stands for.
+pub const DIGIT_PAUSE: Duration = Duration::from_millis(500);
 
 /// Something that happened on the line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -70,6 +79,8 @@ pub enum CallerEvent {
 pub enum Command {
     /// The AI is ready: answer the call if that was waiting for it.
     Connected,
+    /// Under the agent's silence this is heard, or nothing.
+    Background(Option<Sound>),
     /// The conversation is over.
     End(Outcome),
 }
@@ -109,10 +120,29 @@ pub(crate) struct Shared {
     ended: OnceLock<(Outcome, Duration)>,
     /// When the oldest caller audio that nobody has taken was read, as time since the session began; 0: there is none. [ns]
     heard_at: AtomicU64,
+    /// Keys for the phone. Both ends stay here: who has a session may send some.
+    digits: (Sender<char>, Receiver<char>),
     doorbell: Doorbell,
 }
 
 impl Shared {
+    /// Sends keys (`0`-`9`, `*`, `#`, `A`-`D`; `w` waits) to the phone, all of them or none, and answers how long that takes.
+    ///
+    /// # Errors
+    /// When too many are waiting already.
+    pub(crate) fn send_digits(&self, digits: &str) -> Result<Duration, String> {
+        let (sender, waiting) = &self.digits;
+        if digits.chars().count() + waiting.len() > DIGITS_MAX {
+            return Err(format!("more than {DIGITS_MAX} keys would be waiting"));
+        }
+        let time = |digit| if digit == 'w' { DIGIT_PAUSE } else { 2 * DIGIT_TIME };
+        let before = 2 * DIGIT_TIME * waiting.len() as u32;
+        // Two who send at once may fill it all the same: what finds no room is left out.
+        let sent: Duration = digits.chars().filter(|&digit| sender.try_send(digit).is_ok()).map(time).sum();
+        self.doorbell.ring();
+        Ok(before + sent)
+    }
+
     /// Ends the session from outside, whatever the sidecar does.
     pub(crate) fn stop(&self) {
         self.stop.store(true, Ordering::Release);
@@ -189,6 +219,7 @@ pub(crate) fn link(
         events,
         ended: OnceLock::new(),
         heard_at: AtomicU64::new(0),
+        digits: bounded(DIGITS_MAX),
         doorbell,
     });
     let channel = ChannelEnd {
@@ -288,6 +319,14 @@ impl ChannelEnd {
         self.wake.0.info.condition.is_held()
     }
 
+    /// The next key to send to the phone, or `w` for a pause.
+    ///
+    /// # Realtime
+    /// Wait-free; no allocation.
+    pub fn next_digit(&self) -> Option<char> {
+        self.wake.0.digits.1.try_recv().ok()
+    }
+
     /// Says how the session ended. The first word counts.
     pub fn finish(&self, outcome: &Outcome) {
         let shared = &self.wake.0;
@@ -349,9 +388,18 @@ impl TaskEnd {
 
     /// Gives the channel thread something to do and wakes it.
     pub(crate) fn command(&self, command: Command) {
-        // Room is never short: a call sees `Connected` and `End` at most. Gone is gone.
+        // Room is never short: it is kept for these. Gone is gone.
         let _ = self.commands.try_send(command);
         self.ring();
+    }
+
+    /// Changes what is heard under the agent's silence. False: not now, for want of room; try again.
+    pub(crate) fn background(&self, sound: Option<Sound>) -> bool {
+        let room = self.commands.len() + COMMANDS_KEPT < COMMANDS;
+        if room {
+            self.command(Command::Background(sound));
+        }
+        room
     }
 
     /// Wakes the channel thread, for example because audio was flushed.

@@ -17,6 +17,7 @@ use crate::Status;
 use crate::call::Call;
 use crate::control::Condition;
 use crate::events::{Events, Origin};
+use crate::exchange::Exchange;
 use crate::link::{ChannelEnd, Doorbell, Shared, link};
 use crate::moderation;
 use crate::options::CallOptions;
@@ -25,6 +26,7 @@ use crate::report::{Ledger, Report, Totals};
 use crate::route::{Legacy, Route};
 use crate::settings::{Profile, Settings};
 use crate::stats::{CallStats, SessionInfo};
+use crate::tools;
 
 /// A phone's rate up to which its channel is read at just that rate.
 const RATE_MAX_HZ: u32 = 24_000;
@@ -38,6 +40,8 @@ pub struct SidecarConfig {
     pub on_thread_start: fn(),
     /// Called on every thread before it ends.
     pub on_thread_stop: fn(),
+    /// The telephone exchange.
+    pub exchange: &'static dyn Exchange,
     /// What dials.
     pub dialler: &'static dyn Dialler,
 }
@@ -47,6 +51,7 @@ pub struct Sidecar {
     runtime: Mutex<Option<Runtime>>,
     handle: Handle,
     workers: usize,
+    exchange: &'static dyn Exchange,
     sessions: Arc<Sessions>,
     events: Arc<Events>,
     ledger: Arc<Ledger>,
@@ -123,6 +128,7 @@ impl Sidecar {
             handle: runtime.handle().clone(),
             runtime: Mutex::new(Some(runtime)),
             workers,
+            exchange: config.exchange,
             sessions: Arc::default(),
             outbound: Outbound::new(config.dialler, events.clone()),
             events,
@@ -159,7 +165,7 @@ impl Sidecar {
         let shared = task_end.shared().clone();
         let (ledger, dialect, line) = (self.ledger.clone(), profile.dialect.clone(), plan.line);
         line.iter().for_each(|line| line.begin_session(&shared));
-        let call = Call::new(task_end, plan.route, plan.dialect, format, feed);
+        let call = Call::new(task_end, plan.route, plan.dialect, format, feed, self.exchange);
         let task = self.handle.spawn(async move {
             let report = Report::begin(shared.clone(), ledger, &dialect, line);
             let listing = seat.list(shared);
@@ -177,6 +183,21 @@ impl Sidecar {
     /// Looks at every session that is up, oldest first.
     pub fn for_each_session(&self, mut look: impl FnMut(&SessionInfo)) {
         self.sessions.table().values().for_each(|shared| look(&shared.info));
+    }
+
+    /// The telephone exchange, for what is done to a session's channel rather than to its conversation.
+    pub fn exchange(&self) -> &'static dyn Exchange {
+        self.exchange
+    }
+
+    /// Sends keys (`0`-`9`, `*`, `#`, `A`-`D`; `w` waits half a second) to the phone of session `id`.
+    ///
+    /// # Errors
+    /// Why not, for a person.
+    pub fn send_digits(&self, id: &str, digits: &str) -> Result<(), String> {
+        let found = self.find_session(id).ok_or_else(|| format!("there is no session {id}"))?;
+        let digits = tools::keys(digits)?;
+        found.send_digits(&digits).map(drop)
     }
 
     /// The session `id`, or the one that began on the channel `id`.
@@ -350,14 +371,21 @@ mod tests {
     use tokio::sync::Notify;
 
     use super::*;
-    use crate::outbound::tests::Nowhere;
+    use crate::exchange::Nowhere;
+    use crate::outbound::tests::NoDialler;
 
     /// Tasks of as many calls, each woken from outside every 20 ms.
     const CALLS: usize = 40;
 
     #[test]
     fn a_busy_sidecar_answers_its_sockets_soon() {
-        let config = SidecarConfig { workers: 1, on_thread_start: || {}, on_thread_stop: || {}, dialler: &Nowhere };
+        let config = SidecarConfig {
+            workers: 1,
+            on_thread_start: || {},
+            on_thread_stop: || {},
+            exchange: &Nowhere,
+            dialler: &NoDialler,
+        };
         let runtime = threads(1, config).expect("threads start");
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port is free");
         let mut client = TcpStream::connect(listener.local_addr().expect("it is bound")).expect("it connects");

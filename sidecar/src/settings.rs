@@ -6,13 +6,16 @@
 
 mod keys;
 mod profile;
+mod tool;
 mod trunk;
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 pub use profile::{BargeInMode, OnMachine, Profile};
+pub use tool::{Action, Filler, Tool, Webhook};
 pub use trunk::{DialTemplate, Trunk};
 
 /// One section as it stands in the file.
@@ -43,6 +46,21 @@ impl fmt::Debug for RawEntry {
     }
 }
 
+/// Where file names that are not whole paths start. A single path stands for all of them.
+#[derive(Debug, Clone)]
+pub struct Folders {
+    /// Certificates, instructions and schemas.
+    pub config: PathBuf,
+    /// Sounds, in the order they are looked for.
+    pub sounds: Vec<PathBuf>,
+}
+
+impl From<&Path> for Folders {
+    fn from(path: &Path) -> Self {
+        Self { config: path.to_owned(), sounds: vec![path.to_owned()] }
+    }
+}
+
 /// The whole configuration. Immutable: a reload makes a new one, running calls keep theirs.
 #[derive(Debug, Default)]
 pub struct Settings {
@@ -50,6 +68,8 @@ pub struct Settings {
     pub general: General,
     /// All sections of agents, by name.
     pub profiles: BTreeMap<String, Arc<Profile>>,
+    /// All sections of tools, by name.
+    pub tools: BTreeMap<String, Arc<Tool>>,
     /// All sections of trunks, in their order: the first that takes a number is asked first.
     pub trunks: Vec<Arc<Trunk>>,
 }
@@ -80,25 +100,36 @@ pub struct SettingsError {
 }
 
 impl Settings {
-    /// Makes settings out of `sections`. Relative file names in them are resolved against `config_dir`.
+    /// Makes settings out of `sections`, with the files they name in `folders`.
     ///
     /// # Errors
     /// Everything that is wrong.
-    pub fn parse(sections: &[RawSection], config_dir: &std::path::Path) -> Result<Self, Vec<SettingsError>> {
+    pub fn parse(sections: &[RawSection], folders: impl Into<Folders>) -> Result<Self, Vec<SettingsError>> {
+        let folders = folders.into();
         let mut settings = Self::default();
         let mut errors = Vec::new();
-        for section in sections {
+        let (of_tools, others): (Vec<_>, Vec<_>) = sections.iter().partition(|section| tool::is_tool(section));
+        // One that is wrong is known all the same: who names it is not wrong, too.
+        let mut tools = BTreeMap::new();
+        for section in of_tools {
+            if tools.contains_key(&section.name) {
+                errors.extend(twice(section));
+            } else {
+                tools.insert(section.name.clone(), Tool::parse(section, &folders, &mut errors));
+            }
+        }
+        for section in others {
             if section.name == "general" {
                 keys::apply(section, keys::GENERAL, &mut settings.general, &mut errors);
-            } else if settings.has(&section.name) {
-                let problem = "this section stands twice; '[name](+)' adds to one".to_owned();
-                errors.extend(section.entries.first().map(|entry| keys::error(entry, &section.name, problem)));
+            } else if settings.has(&section.name) || tools.contains_key(&section.name) {
+                errors.extend(twice(section));
             } else if trunk::is_trunk(section) {
                 settings.trunks.extend(Trunk::parse(section, &mut errors).map(Arc::new));
-            } else if let Some(profile) = Profile::parse(section, config_dir, &mut errors) {
+            } else if let Some(profile) = Profile::parse(section, &tools, &folders, &mut errors) {
                 settings.profiles.insert(section.name.clone(), Arc::new(profile));
             }
         }
+        settings.tools = tools.into_iter().filter_map(|(name, tool)| Some((name, tool?))).collect();
         settings.check_default(sections, &mut errors);
         settings.check_fallbacks(sections, &mut errors);
         if errors.is_empty() { Ok(settings) } else { Err(errors) }
@@ -154,7 +185,8 @@ impl Settings {
 
     fn check_default(&self, sections: &[RawSection], errors: &mut Vec<SettingsError>) {
         let default = &self.general.default_profile;
-        if default.is_empty() || sections.iter().any(|section| &section.name == default && !trunk::is_trunk(section)) {
+        let is_profile = |section: &RawSection| !tool::is_tool(section) && !trunk::is_trunk(section);
+        if default.is_empty() || sections.iter().any(|section| &section.name == default && is_profile(section)) {
             return;
         }
         let general = sections.iter().filter(|section| section.name == "general");
@@ -165,6 +197,11 @@ impl Settings {
             errors.push(keys::error(entry, "general", problem));
         }
     }
+}
+
+fn twice(section: &RawSection) -> Option<SettingsError> {
+    let problem = "this section stands twice; '[name](+)' adds to one".to_owned();
+    section.entries.first().map(|entry| keys::error(entry, &section.name, problem))
 }
 
 #[cfg(test)]

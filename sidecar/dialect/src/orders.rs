@@ -44,6 +44,7 @@ pub(crate) fn history(turns: &[Turn]) -> String {
         text.push_str(&match turn {
             Turn::Said { speaker: Speaker::Caller, text } => format!("Caller: {text}"),
             Turn::Said { speaker: Speaker::Agent, text } => format!("You: {text}"),
+            Turn::Told { text } => format!("(You were told: {text})"),
             Turn::ToolRan { name, arguments, result } => tool_ran(name, arguments, result),
         });
     }

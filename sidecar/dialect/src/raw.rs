@@ -236,6 +236,7 @@ fn remembered(turn: &Turn) -> Value {
     match turn {
         Turn::Said { speaker: Speaker::Caller, text } => json!({"speaker": "caller", "text": text}),
         Turn::Said { speaker: Speaker::Agent, text } => json!({"speaker": "agent", "text": text}),
+        Turn::Told { text } => json!({"context": text}),
         Turn::ToolRan { name, arguments, result } => json!({"tool": name, "arguments": arguments, "result": result}),
     }
 }

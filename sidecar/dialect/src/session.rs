@@ -80,6 +80,11 @@ pub enum Turn {
         /// The words.
         text: String,
     },
+    /// The agent was told this, by [`Dialect::handle_context`](crate::Dialect::handle_context); nobody said it.
+    Told {
+        /// The words.
+        text: String,
+    },
     /// The agent called a tool.
     ToolRan {
         /// The tool.

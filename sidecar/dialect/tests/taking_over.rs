@@ -25,6 +25,9 @@ fn assert_aside(text: &Value, words: &str) {
     assert!(text.starts_with("(The caller did not say this") && text.contains(words), "{text}");
 }
 
+/// What nobody said, where a provider has no other place for it than the caller's.
+const TOLD: &str = "(The caller did not say this, the telephone system does: It left on Monday.)";
+
 const GO_ON: &str = "answer what the caller said last, or finish what you were saying";
 
 #[test]
@@ -69,6 +72,7 @@ fn openai_gets_every_item_and_is_asked_to_speak() {
                     json!({"type": "function_call", "call_id": "earlier_2", "name": "lookup", "arguments": "{\"id\":7}"})
                 ),
                 item(json!({"type": "function_call_output", "call_id": "earlier_2", "output": "{\"ok\":true}"})),
+                message("system", "input_text", "It left on Monday."),
                 message("assistant", spoken, "It is on its way."),
                 message("user", "input_text", "Since when?"),
             ]
@@ -95,12 +99,17 @@ fn gemini_gets_the_turns_before_the_conversation_and_then_the_question() {
     assert_eq!(before[0]["setup"]["historyConfig"], json!({"initialHistoryInClientContent": true}));
     let turn = |role: &str, text: &str| json!({"role": role, "parts": [{"text": text}]});
     let tool = r#"(You called the tool lookup with {"id":7}; its result was {"ok":true})"#;
-    let turns =
-        [turn("model", "Welcome!"), turn("user", "My parcel?"), turn("user", tool), turn("model", "It is on its way.")];
+    let turns = [
+        turn("model", "Welcome!"),
+        turn("user", "My parcel?"),
+        turn("user", tool),
+        turn("user", TOLD),
+        turn("model", "It is on its way."),
+    ];
     assert_eq!(before[1..], [json!({"clientContent": {"turns": turns, "turnComplete": true}})]);
     assert_eq!(after, [json!({"realtimeInput": {"text": "Since when?"}})]);
     let (before, _) = opening("gemini", successor("gemini", false));
-    assert_eq!(before[1]["clientContent"]["turns"][4], turn("user", "Since when?"));
+    assert_eq!(before[1]["clientContent"]["turns"][5], turn("user", "Since when?"));
 }
 
 #[test]
@@ -111,7 +120,7 @@ fn gemini_is_told_nothing_that_it_remembers() {
     assert_eq!(setup["setup"]["sessionResumption"], json!({"handle": "h1"}));
     assert_eq!(setup["setup"].get("historyConfig"), None);
     assert_eq!(after, [json!({"realtimeInput": {"text": "Since when?"}})]);
-    let cut_off = Session { history: history()[..4].to_vec(), resumption: "h1".into(), ..successor("gemini", true) };
+    let cut_off = Session { history: history()[..5].to_vec(), resumption: "h1".into(), ..successor("gemini", true) };
     assert_aside(&opening("gemini", cut_off).1[0]["realtimeInput"]["text"], GO_ON);
     let silent = Session { resumption: "h1".into(), ..settings("gemini") };
     assert_eq!(opening("gemini", silent).1, [] as [Value; 0], "the agent greeted in the session that is resumed");
@@ -131,13 +140,14 @@ fn deepgram_gets_the_history_with_the_settings_and_then_the_question() {
             said("assistant", "Welcome!"),
             said("user", "My parcel?"),
             {"type": "History", "function_calls": [call]},
+            said("user", TOLD),
             said("assistant", "It is on its way."),
         ])
     );
     assert_eq!(before.len(), 1);
     assert_eq!(before[0]["agent"].get("greeting"), None, "from the provider's own settings");
     assert_eq!(after, [json!({"type": "InjectUserMessage", "content": "Since when?"})]);
-    let cut_off = Session { history: history()[..4].to_vec(), ..successor("deepgram", true) };
+    let cut_off = Session { history: history()[..5].to_vec(), ..successor("deepgram", true) };
     assert_aside(&opening("deepgram", cut_off).1[0]["content"], GO_ON);
 }
 
@@ -154,10 +164,11 @@ fn elevenlabs_is_told_the_history_and_then_the_question() {
     let (before, after) = opening("elevenlabs", successor("elevenlabs", true));
     assert_eq!(before[0]["conversation_config_override"]["agent"]["first_message"], "");
     let told = "This call goes on after an interruption. What was said and done before:\nYou: Welcome!\nCaller: My parcel?\n\
-                (You called the tool lookup with {\"id\":7}; its result was {\"ok\":true})\nYou: It is on its way.";
+                (You called the tool lookup with {\"id\":7}; its result was {\"ok\":true})\n(You were told: It left on Monday.)\n\
+                You: It is on its way.";
     assert_eq!(before[1..], [json!({"type": "contextual_update", "text": told})]);
     assert_eq!(after, [json!({"type": "user_message", "text": "Since when?"})]);
-    let cut_off = Session { history: history()[..4].to_vec(), ..successor("elevenlabs", true) };
+    let cut_off = Session { history: history()[..5].to_vec(), ..successor("elevenlabs", true) };
     assert_aside(&opening("elevenlabs", cut_off).1[0]["text"], GO_ON);
     let plain = Session { greeting: String::new(), ..successor("elevenlabs", false) };
     let overrides = &opening("elevenlabs", plain).0[0]["conversation_config_override"]["agent"];
@@ -176,6 +187,7 @@ fn a_bot_gets_the_history_with_start() {
             {"speaker": "agent", "text": "Welcome!"},
             {"speaker": "caller", "text": "My parcel?"},
             {"tool": "lookup", "arguments": "{\"id\":7}", "result": "{\"ok\":true}"},
+            {"context": "It left on Monday."},
             {"speaker": "agent", "text": "It is on its way."},
             {"speaker": "caller", "text": "Since when?"},
         ])

@@ -12,6 +12,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod background;
 pub mod barge_in;
 pub mod caller_stream;
 pub mod catch_up;

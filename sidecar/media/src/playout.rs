@@ -8,11 +8,14 @@
 //!            turn complete │ ran dry (fades) │ flush (fades)
 //! ```
 //!
+//! While silent it lets a [`Sound`] be heard, if it was given one.
+//!
 //! [`Grid`] says when: its moments come from the clock that the owner passes in and, gently, from the caller's packets.
 //! The first frame of a turn need not wait for it when only silence is due.
 
 use std::time::{Duration, Instant};
 
+use crate::background::{Background, Sound};
 pub use crate::catch_up::Backlog;
 use crate::catch_up::CatchUp;
 use crate::grid::Grid;
@@ -23,6 +26,9 @@ use crate::{Format, fade};
 /// Below this much audio in the ring the sidecar is asked for more. [ms]
 pub const LOW_WATER_MS: u64 = 200;
 
+/// The background waits for so many silent frames where the agent's turn goes on: a gap in the network is no wait.
+const GAP_FRAMES: u32 = 50; // 1 s
+
 /// What is in the frame that [`Playout::poll`] filled.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Played {
@@ -31,7 +37,7 @@ pub enum Played {
         /// This frame breaks a silence.
         first: bool,
     },
-    /// Silence.
+    /// Silence, or what is heard under it.
     Silence {
         /// This frame follows the agent's voice.
         first: bool,
@@ -54,6 +60,9 @@ pub struct Playout {
     /// The phone does not listen: it has put the call on hold.
     paused: bool,
     last_sample: i16,
+    background: Background,
+    /// Silent frames since the agent's voice.
+    quiet: u32,
     underruns: u64,
 }
 
@@ -78,6 +87,8 @@ impl Playout {
             held: false,
             paused: false,
             last_sample: 0,
+            background: Background::default(),
+            quiet: GAP_FRAMES,
             underruns: 0,
         }
     }
@@ -116,6 +127,19 @@ impl Playout {
         self.paused = paused;
     }
 
+    /// Lets `sound` be heard, from its beginning, while the agent is silent; `None`: nothing. A flush silences it for good.
+    ///
+    /// # Realtime
+    /// Two stores; what played before is dropped, which frees nothing while its maker holds it, too.
+    pub fn play_under_silence(&mut self, sound: Option<Sound>) {
+        self.background.play(sound);
+    }
+
+    /// True while anything at all is on the line: the agent's voice, or the sound under its silence.
+    pub fn is_audible(&self) -> bool {
+        self.speaking || self.background.is_sounding()
+    }
+
     /// True while the agent's voice is on the line.
     pub fn is_speaking(&self) -> bool {
         self.speaking
@@ -134,6 +158,7 @@ impl Playout {
         let flushed = self.sink.apply_flush();
         if flushed {
             self.catch_up.begin(&self.sink, false);
+            self.background.stop();
         }
         self.resumes &= !flushed;
         self.held &= !flushed;
@@ -144,7 +169,7 @@ impl Playout {
     /// until `None`.
     ///
     /// # Realtime
-    /// Wait-free; one copy, and what `catch_up` costs while it leaves something out. No allocation, no lock, no log.
+    /// Wait-free; one copy or two, and what `catch_up` costs while it leaves something out. No allocation, no lock, no log.
     pub fn poll(&mut self, now: Instant, frame: &mut [u8]) -> Option<Played> {
         let ready = self.sink.ready();
         let spoke = self.speaking;
@@ -174,17 +199,31 @@ impl Playout {
             self.sink.pop(audio);
             padding.fill(self.format.silence_byte());
         }
-        if std::mem::take(&mut self.resumes) {
+        let resumes = std::mem::take(&mut self.resumes);
+        if self.background.is_sounding() {
+            self.background.give_way(frame, self.format);
+        } else if resumes {
             fade::into(frame, self.format);
         }
+        self.quiet = 0;
         self.last_sample = self.format.linear(&frame[frame.len() - self.format.sample_bytes()..]);
         Played::Agent { first }
     }
 
     fn stay_silent(&mut self, frame: &mut [u8], first: bool) -> Played {
         frame.fill(self.format.silence_byte());
-        if first {
-            fade::out_of(std::mem::take(&mut self.last_sample), frame, self.format);
+        let before = std::mem::take(&mut self.last_sample);
+        self.quiet = self.quiet.saturating_add(1);
+        // The agent's voice fades first.
+        let wait = if self.resumes { GAP_FRAMES } else { 1 };
+        let may_sound = self.quiet > wait && !self.held && !self.paused;
+        if may_sound && self.background.fill(frame, self.format) {
+            self.last_sample = self.format.linear(&frame[frame.len() - self.format.sample_bytes()..]);
+        } else {
+            self.background.rest();
+            if before != 0 {
+                fade::out_of(before, frame, self.format);
+            }
         }
         Played::Silence { first }
     }

@@ -106,7 +106,10 @@ impl CallerTap {
 pub fn agent_ring(capacity: usize) -> (AgentFeed, AgentSink) {
     let (producer, consumer) = RingBuffer::new(capacity);
     let shared = Arc::new(AgentShared::default());
-    (AgentFeed { producer, shared: shared.clone(), written: 0 }, AgentSink { consumer, shared, cursor: 0, applied: 0 })
+    (
+        AgentFeed { producer, shared: shared.clone(), written: 0 },
+        AgentSink { consumer, shared, cursor: 0, applied: 0, flushes: 0 },
+    )
 }
 
 /// Positions in the agent's stream. [bytes since the call began]
@@ -114,6 +117,8 @@ pub fn agent_ring(capacity: usize) -> (AgentFeed, AgentSink) {
 struct AgentShared {
     /// Audio before this must not be heard any more. Written by the feed.
     audible_from: AtomicU64,
+    /// Flushes so far: one may come at the place of the one before. Written by the feed, after `audible_from`.
+    flushes: AtomicU64,
     /// A turn ends here: running dry at this position is no underrun. Written by the feed.
     turn_end: AtomicU64,
     /// Next byte to be heard. Written by the sink.
@@ -154,6 +159,7 @@ impl AgentFeed {
         self.end_turn();
         self.shared.arrived.store(self.written, Ordering::Release);
         self.shared.audible_from.store(self.written, Ordering::Release);
+        self.shared.flushes.fetch_add(1, Ordering::Release);
     }
 
     /// Position up to which audio had been heard when the last flush took effect; `None` until it has.
@@ -180,6 +186,7 @@ pub struct AgentSink {
     shared: Arc<AgentShared>,
     cursor: u64,
     applied: u64,
+    flushes: u64,
 }
 
 impl AgentSink {
@@ -188,9 +195,14 @@ impl AgentSink {
     /// # Realtime
     /// Wait-free. One atomic load when there is nothing to do.
     pub(crate) fn apply_flush(&mut self) -> bool {
+        let flushes = self.shared.flushes.load(Ordering::Acquire);
+        if self.flushes == flushes {
+            return false;
+        }
+        self.flushes = flushes;
         let audible_from = self.shared.audible_from.load(Ordering::Acquire);
         if self.applied == audible_from {
-            return false;
+            return true;
         }
         // Nothing stale when the ring had run dry: the flush is acted on all the same, for the account of what was heard.
         let stale = audible_from.saturating_sub(self.cursor);

@@ -41,6 +41,7 @@ impl Call {
             self.timing.turn_received(now);
         }
         self.memory.agent_speaks();
+        self.agent_speaks();
         if !self.line.push(item, audio) {
             let limit = self.route.profile().playout_max.as_secs();
             if self.may_complain() {
@@ -83,6 +84,7 @@ impl Call {
         if audible {
             self.tell_barge_in(noticed);
         }
+        self.silence_filler();
         self.line.flush();
         self.end.ring();
         // A flush at the place of the one before has nothing to wait for.

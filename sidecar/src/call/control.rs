@@ -42,6 +42,9 @@ impl Call {
         if !taken {
             return Err(ControlError::Unsupported);
         }
+        if let Instruction::Context { text, answer } = &instruction {
+            self.memory.told(text, *answer);
+        }
         self.timing.word(now);
         info!(target: TRANSCRIPT, "AI {}: from outside, the agent {what}: {}", self.id(), one_line(text));
         Ok(())

@@ -133,6 +133,12 @@ impl Memory {
         self.agent_owes_answer = true;
     }
 
+    /// The agent was told `text`; `answer`: it will speak about it.
+    pub(super) fn told(&mut self, text: &str, answer: bool) {
+        self.push(Turn::Told { text: text[..end_within(text, TURN_MAX)].to_owned() });
+        self.agent_owes_answer |= answer;
+    }
+
     /// What a session has to know that takes over now.
     pub(super) fn legacy(&self) -> Legacy {
         let said_something = |turn: &&Turn| !matches!(turn, Turn::Said { text, .. } if text.is_empty());
@@ -181,7 +187,7 @@ fn end_within(text: &str, most: usize) -> usize {
 
 fn bytes(turn: &Turn) -> usize {
     match turn {
-        Turn::Said { text, .. } => text.len(),
+        Turn::Said { text, .. } | Turn::Told { text } => text.len(),
         Turn::ToolRan { name, arguments, result } => name.len() + arguments.len() + result.len(),
     }
 }
@@ -196,6 +202,7 @@ mod tests {
         turns
             .map(|turn| match turn {
                 Turn::Said { speaker, text } => (speaker, text),
+                Turn::Told { text } => (Agent, text),
                 Turn::ToolRan { name, arguments, result } => (Agent, format!("{name}{arguments}{result}")),
             })
             .collect()
@@ -213,6 +220,7 @@ mod tests {
         memory.said(Agent, "Nine to five.", true);
         memory.said(Caller, "When are you open?", true);
         memory.tool_ran("weather", "{}", "rain");
+        memory.told("no umbrellas left", false);
         memory.said(Agent, "It will ", false);
         memory.said(Agent, "rain", false);
         let expected = [
@@ -220,6 +228,7 @@ mod tests {
             (Caller, "When are you open?"),
             (Agent, "Nine to five."),
             (Agent, "weather{}rain"),
+            (Agent, "no umbrellas left"),
             (Agent, "It will rain…"),
         ];
         assert_eq!(history(&memory), lines(&expected));

@@ -44,6 +44,7 @@ impl Call {
     /// Opens a session that goes on where the one before ended.
     pub(super) fn open_session(&mut self) {
         self.opening = Some(open(&self.route, self.route.dialect(self.memory.legacy())));
+        self.acting.session_told();
     }
 
     /// A session was opened, or could not be.
@@ -101,6 +102,7 @@ impl Call {
         self.memory.session_begins();
         self.connection = Some(connection);
         self.settle_formats();
+        self.tell_late_answers();
     }
 
     /// `connection` takes over, if nobody has said a word since it was begun to be opened.
@@ -130,8 +132,11 @@ impl Call {
     /// True in a pause of the conversation: what was said until now is complete.
     fn is_quiet(&self, now: Instant) -> bool {
         let since = if self.opening.is_some() { self.successor_of } else { now - QUIET };
-        let settled =
-            self.line.drained() && !self.line.is_flushing() && self.digits.is_empty() && self.ending.is_none();
+        let settled = self.line.drained()
+            && !self.line.is_flushing()
+            && self.digits.is_empty()
+            && self.ending.is_none()
+            && self.acting.is_idle();
         settled && self.timing.quiet_since(since)
     }
 
@@ -179,6 +184,7 @@ impl Call {
         let connection = self.connection.take()?;
         self.line.end_turn();
         self.line.disown();
+        self.acting.session_left();
         Some(connection)
     }
 }

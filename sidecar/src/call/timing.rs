@@ -41,6 +41,8 @@ pub(super) struct Timing {
     agent_audible: bool,
     caller_speaking: bool,
     on_hold: bool,
+    /// A tool runs for the caller, who waits for it.
+    acting: bool,
     last_word: Instant,
     /// How long the caller's stream was when it was last given to the AI, and when that was.
     stream: (u64, Instant),
@@ -66,6 +68,7 @@ impl Timing {
             agent_audible: false,
             caller_speaking: false,
             on_hold: false,
+            acting: false,
             last_word: started,
             stream: (0, started),
             speech_end: None,
@@ -133,6 +136,14 @@ impl Timing {
     pub(super) fn on_hold(&mut self, on_hold: bool, at: Instant) {
         self.on_hold = on_hold;
         self.word(at);
+    }
+
+    /// A tool runs, or none does any more: nobody is idle meanwhile.
+    pub(super) fn acting(&mut self, acting: bool, now: Instant) {
+        if self.acting != acting {
+            self.acting = acting;
+            self.word(now);
+        }
     }
 
     pub(super) fn speech_started(&mut self, now: Instant, interrupts: bool) {
@@ -246,7 +257,8 @@ impl Timing {
     }
 
     fn idle_at(&self) -> Option<Instant> {
-        let quiet = self.ready_at.is_some() && !self.agent_audible && !self.caller_speaking && !self.on_hold;
+        let quiet = self.ready_at.is_some() && !self.agent_audible && !self.caller_speaking;
+        let quiet = quiet && !self.on_hold && !self.acting;
         self.idle_after.filter(|_| quiet).map(|limit| self.last_word + limit)
     }
 }
@@ -314,6 +326,10 @@ mod tests {
         assert!(!timing.idle_due(start + ms(90_000)));
         timing.on_hold(false, start + ms(90_000));
         assert!(!timing.idle_due(start + ms(91_999)) && timing.idle_due(start + ms(92_000)));
+        timing.acting(true, start + ms(91_000));
+        assert!(!timing.idle_due(start + ms(120_000)));
+        timing.acting(false, start + ms(120_000));
+        assert!(!timing.idle_due(start + ms(121_999)) && timing.idle_due(start + ms(122_000)));
     }
 
     #[test]

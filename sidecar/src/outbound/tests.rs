@@ -7,9 +7,9 @@ use crate::{Outcome, Status};
 
 /// Dials nothing.
 #[derive(Debug)]
-pub(crate) struct Nowhere;
+pub(crate) struct NoDialler;
 
-impl Dialler for Nowhere {
+impl Dialler for NoDialler {
     fn detects_machines(&self) -> bool {
         false
     }
@@ -272,7 +272,7 @@ fn nothing_is_dialled_while_the_module_goes_down_and_a_failure_leaves_nothing() 
     let stage = Stage::new();
     stage.outbound.drain();
     assert_eq!(stage.dial(ANN), Err(DialError::Draining));
-    let outbound = Outbound::new(&Nowhere, Arc::default());
+    let outbound = Outbound::new(&NoDialler, Arc::default());
     let failed = outbound.dial(&stage.settings, to(ANN)).expect_err("nothing dials");
     assert!(matches!(failed, DialError::Failed(_)) && outbound.up() == 0);
     let detect = outbound.dial(&stage.settings, DialRequest { detect_machine: true, ..to(ANN) });

@@ -1,7 +1,9 @@
 //! A profile: how conversations of one kind are held.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use ai_dialect::{ApiVersion, AudioChoice, Provider, Secret, Session, TurnDetection};
@@ -10,7 +12,7 @@ use ai_media::playout::Backlog;
 use openssl::x509::X509;
 
 use super::keys::{self, Key, boolean, number, pair, set, word};
-use super::{RawSection, SettingsError};
+use super::{Folders, RawSection, SettingsError, Tool};
 use crate::connector::Connector;
 use crate::options::CallOptions;
 use crate::tools;
@@ -54,6 +56,12 @@ pub struct Profile {
     pub variables: Vec<(String, String)>,
     /// Contexts the agent may transfer to; empty: it may not.
     pub transfer_contexts: Vec<String>,
+    /// Tools of the operator's own that the agent may call.
+    pub tools: Vec<Arc<Tool>>,
+    /// The agent may send keys to the phone.
+    pub send_dtmf: bool,
+    /// Channel variables the agent may set; empty: none.
+    pub settable_variables: Vec<String>,
     /// Most calls at once that were made to happen; 0: no limit.
     pub max_calls: usize,
     /// What becomes of an answering machine.
@@ -125,7 +133,7 @@ const AMD_ARGUMENTS_MAX: usize = 9;
 const INSTRUCTIONS_MAX: u64 = 256 * 1024;
 
 pub(super) const KEYS: &[Key<Profile>] = &[
-    ("type", |_, value| word(value, &[("agent", ()), ("trunk", ())])),
+    ("type", |_, value| word(value, &[("agent", ()), ("tool", ()), ("trunk", ())])),
     ("dialect", |profile, value| {
         let known: Vec<_> = ai_dialect::PROVIDERS.iter().map(|provider| (provider.name, provider.name)).collect();
         set(&mut profile.dialect, word(value, &known).map(str::to_owned))
@@ -206,6 +214,12 @@ pub(super) const KEYS: &[Key<Profile>] = &[
         profile.transfer_contexts.push(value.to_owned());
         Ok(())
     }),
+    // Looked up when all sections are read.
+    ("tool", |_, _| Ok(())),
+    ("settable_variable", |profile, value| {
+        profile.settable_variables.push(variable_name(value)?);
+        Ok(())
+    }),
     ("max_calls", |profile, value| set(&mut profile.max_calls, number(value, 0, 100_000))),
     ("on_machine", |profile, value| set(&mut profile.on_machine, word(value, OnMachine::WORDS))),
     ("machine_message", |profile, value| text(&mut profile.machine_message, value)),
@@ -216,7 +230,12 @@ pub(super) const KEYS: &[Key<Profile>] = &[
 
 impl Profile {
     /// The profile in `section`; what is wrong goes to `errors`.
-    pub(super) fn parse(section: &RawSection, config_dir: &Path, errors: &mut Vec<SettingsError>) -> Option<Self> {
+    pub(super) fn parse(
+        section: &RawSection,
+        tools: &BTreeMap<String, Option<Arc<Tool>>>,
+        folders: &Folders,
+        errors: &mut Vec<SettingsError>,
+    ) -> Option<Self> {
         let before = errors.len();
         let mut profile = Self::with_defaults(&section.name);
         keys::apply(section, KEYS, &mut profile, errors);
@@ -236,10 +255,11 @@ impl Profile {
             errors.push(at(section, "on_machine", problem));
         }
         for load in [Self::load_instructions, Self::load_tls] {
-            if let Err((key, problem)) = load(&mut profile, config_dir) {
+            if let Err((key, problem)) = load(&mut profile, folders) {
                 errors.push(at(section, key, problem));
             }
         }
+        profile.find_tools(tools, section, errors);
         (errors.len() == before).then_some(profile)
     }
 
@@ -269,6 +289,9 @@ impl Profile {
             idle_timeout: Duration::ZERO,
             variables: Vec::new(),
             transfer_contexts: Vec::new(),
+            tools: Vec::new(),
+            send_dtmf: false,
+            settable_variables: Vec::new(),
             max_calls: 0,
             on_machine: OnMachine::default(),
             machine_message: String::new(),
@@ -331,6 +354,29 @@ impl Profile {
         }
     }
 
+    /// Every tool that is named must be there.
+    fn find_tools(
+        &mut self,
+        tools: &BTreeMap<String, Option<Arc<Tool>>>,
+        section: &RawSection,
+        errors: &mut Vec<SettingsError>,
+    ) {
+        for entry in section.entries.iter().filter(|entry| entry.key == "tool" && !entry.value.is_empty()) {
+            match tools.get(&entry.value) {
+                _ if entry.value == tools::SEND_DTMF => self.send_dtmf = true,
+                Some(Some(tool)) if !self.tools.iter().any(|known| known.name == tool.name) => {
+                    self.tools.push(tool.clone());
+                }
+                Some(_) => {}
+                None => {
+                    let known: Vec<_> = tools.keys().map(String::as_str).chain([tools::SEND_DTMF]).collect();
+                    let problem = format!("tool: there is no tool '{}'; there are {}", entry.value, known.join(", "));
+                    errors.push(keys::error(entry, &self.name, problem));
+                }
+            }
+        }
+    }
+
     fn check_required(&self, provider: &Provider) -> Result<(), (&'static str, String)> {
         if self.session.url.is_empty() {
             return Err(("url", "url: missing; give the provider's ws:// or wss:// address".to_owned()));
@@ -347,7 +393,7 @@ impl Profile {
         Err(("audio", format!("audio: dialect {dialect} has no '{audio}'; it has {}", allowed.join(", "))))
     }
 
-    fn load_instructions(&mut self, config_dir: &Path) -> Result<(), (&'static str, String)> {
+    fn load_instructions(&mut self, folders: &Folders) -> Result<(), (&'static str, String)> {
         if self.instructions_file.is_empty() {
             return Ok(());
         }
@@ -355,26 +401,30 @@ impl Profile {
         if !self.session.instructions.is_empty() {
             return Err((key, format!("{key}: there is 'instructions' too; give one of the two")));
         }
-        self.session.instructions = read_text(&config_dir.join(&self.instructions_file))
+        self.session.instructions = read_text(&folders.config.join(&self.instructions_file))
             .map_err(|problem| (key, format!("{key}: {problem}")))?;
         Ok(())
     }
 
-    fn load_tls(&mut self, config_dir: &Path) -> Result<(), (&'static str, String)> {
-        let failed = |problem: String| ("tls_ca_file", format!("tls_ca_file: {problem}"));
-        let mut authorities = Vec::new();
-        if !self.tls_ca_file.is_empty() {
-            let path = config_dir.join(&self.tls_ca_file);
-            let pem = read_text(&path).map_err(failed)?;
-            authorities = X509::stack_from_pem(pem.as_bytes())
-                .ok()
-                .filter(|certificates| !certificates.is_empty())
-                .ok_or_else(|| failed(format!("{} holds no certificate in PEM form", path.display())))?;
-        }
-        self.connector = Connector::with_tls(authorities, self.tls_verify)
-            .map_err(|error| failed(format!("the TLS library refuses it: {error}")))?;
+    fn load_tls(&mut self, folders: &Folders) -> Result<(), (&'static str, String)> {
+        let connector = connector(&self.tls_ca_file, self.tls_verify, &folders.config);
+        self.connector = connector.map_err(|problem| ("tls_ca_file", format!("tls_ca_file: {problem}")))?;
         Ok(())
     }
+}
+
+/// A connector that trusts the certificates in `ca_file`, unless that is empty, in addition to the system's.
+pub(super) fn connector(ca_file: &str, verify: bool, config_dir: &Path) -> Result<Connector, String> {
+    let mut authorities = Vec::new();
+    if !ca_file.is_empty() {
+        let path = config_dir.join(ca_file);
+        let pem = read_text(&path)?;
+        authorities = X509::stack_from_pem(pem.as_bytes())
+            .ok()
+            .filter(|certificates| !certificates.is_empty())
+            .ok_or_else(|| format!("{} holds no certificate in PEM form", path.display()))?;
+    }
+    Connector::with_tls(authorities, verify).map_err(|error| format!("the TLS library refuses it: {error}"))
 }
 
 /// An error at the line of `key`, or of the section as a whole where the key is not set.
@@ -386,7 +436,7 @@ pub(super) fn at(section: &RawSection, key: &str, problem: String) -> SettingsEr
 }
 
 /// True if `section` sets `key`.
-fn has(section: &RawSection, key: &str) -> bool {
+pub(super) fn has(section: &RawSection, key: &str) -> bool {
     section.entries.iter().any(|entry| entry.key == key && !entry.value.is_empty())
 }
 
@@ -398,7 +448,7 @@ pub(super) fn whole(section: &RawSection, problem: String) -> SettingsError {
     SettingsError { place, section: section.name.clone(), problem }
 }
 
-fn read_text(path: &Path) -> Result<String, String> {
+pub(super) fn read_text(path: &Path) -> Result<String, String> {
     let size = fs::metadata(path).map_err(|error| format!("{}: {error}", path.display()))?.len();
     if size > INSTRUCTIONS_MAX {
         return Err(format!("{} has {size} bytes; at most {INSTRUCTIONS_MAX} are allowed", path.display()));
@@ -428,7 +478,7 @@ fn origin(url: &str) -> String {
     format!("{}{authority}", &url[..end]).to_ascii_lowercase()
 }
 
-fn text(target: &mut String, value: &str) -> Result<(), String> {
+pub(super) fn text(target: &mut String, value: &str) -> Result<(), String> {
     set(target, Ok(value.to_owned()))
 }
 
@@ -453,14 +503,24 @@ fn amd_arguments(value: &str) -> Result<String, String> {
     }
 }
 
+/// The name of a channel variable, not of a function: that could reach anything.
+fn variable_name(value: &str) -> Result<String, String> {
+    let allowed = |character: char| character.is_ascii_alphanumeric() || character == '_';
+    if value.chars().all(allowed) && !value.starts_with(|character: char| character.is_ascii_digit()) {
+        Ok(value.to_owned())
+    } else {
+        Err(format!("'{value}' is not the name of a channel variable: letters, digits and _"))
+    }
+}
+
 /// An object in JSON. Not repeated in the error: there may be a secret in it.
-fn json_object(value: &str) -> Result<serde_json::Map<String, serde_json::Value>, String> {
+pub(super) fn json_object(value: &str) -> Result<serde_json::Map<String, serde_json::Value>, String> {
     serde_json::from_str(value).map_err(|error| {
         format!("expected a JSON object like {{\"a\": {{\"b\": 1}}}}; it is wrong at column {}", error.column())
     })
 }
 
-fn millis(value: &str, least: u64, most: u64) -> Result<Duration, String> {
+pub(super) fn millis(value: &str, least: u64, most: u64) -> Result<Duration, String> {
     number(value, least, most).map(Duration::from_millis)
 }
 

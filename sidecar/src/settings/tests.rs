@@ -148,10 +148,71 @@ fn the_sample_file_explains_every_key_and_no_other() {
         .map(|(key, _)| key)
         .filter(|key| key.chars().all(|character| character.is_ascii_lowercase() || character == '_'))
         .collect();
-    let of_profiles = profile::KEYS.iter().map(|(key, _)| *key);
-    let of_trunks = trunk::KEYS.iter().map(|(key, _)| *key);
-    let known = of_profiles.chain(of_trunks).chain(keys::GENERAL.iter().map(|(key, _)| *key)).collect();
+    let known = profile::KEYS.iter().map(|(key, _)| *key);
+    let known = known.chain(tool::KEYS.iter().map(|(key, _)| *key)).chain(trunk::KEYS.iter().map(|(key, _)| *key));
+    let known = known.chain(keys::GENERAL.iter().map(|(key, _)| *key)).collect();
     assert_eq!(explained, known);
+}
+
+const TOOL: &str = "[order]\ntype = tool\naction = webhook\ndescription = Looks\nurl = https://h/?key=hunter2\n";
+
+#[test]
+fn a_profile_has_the_tools_it_names_wherever_they_stand() {
+    let keys = "tool = order\ntool = send_dtmf\ntool = order\nsettable_variable = NOTE\n";
+    let text = format!("{PRACTICE}{keys}{TOOL}header = X-Key: hunter2\nparameters = {{\"type\":\"object\"}}\n");
+    let settings = parse(&text).expect("valid");
+    let session = settings.profiles["practice"].session(&CallOptions::default());
+    let names: Vec<_> = session.tools.iter().map(|tool| tool.name.as_str()).collect();
+    assert_eq!(names, ["hangup", "send_dtmf", "set_variable", "order"]);
+    assert_eq!(session.tools[3].parameters, serde_json::json!({"type": "object"}));
+    assert!(settings.tools.contains_key("order") && !settings.profiles.contains_key("order"));
+    assert!(!format!("{settings:?}").contains("hunter2"));
+}
+
+#[test]
+fn what_is_wrong_with_a_tool_is_told_with_its_line_and_what_is_allowed() {
+    let wrong = [
+        ("action = telepathy", "action: 'telepathy' is none of webhook, dialplan"),
+        ("action = dialplan", "url: this is for action = webhook"),
+        ("routine = a,b,1", "routine: this is for action = dialplan"),
+        ("url = ftp://hunter2", "url: expected an address like https://host/path"),
+        ("timeout_ms = 5", "timeout_ms: '5' is not a number from 100 to 600000"),
+        ("parameters = {\"type\":\"objekt\"}", "parameters: expected a JSON Schema with \"type\": \"object\""),
+        ("parameters = {\"type\":\"object\",\"required\":1}", "parameters: "),
+        ("parameters = hunter2", "parameters: expected a JSON object"),
+        ("parameters_file = lost.json", "parameters_file: /nonexistent/lost.json: No such file"),
+        ("filler = lost", "filler: there is no sound /nonexistent/lost with one of the extensions wav, "),
+        ("tls_ca_file = lost.pem", "tls_ca_file: /nonexistent/lost.pem: No such file"),
+        ("voice = cedar", "unknown key 'voice'; known are type, action, "),
+    ];
+    for (line, problem) in wrong {
+        let errors = parse(&format!("{PRACTICE}tool = order\n{TOOL}{line}\n")).expect_err(line);
+        assert_eq!(errors.len(), 1, "{errors:?}");
+        assert!(errors[0].contains("[order] ") && errors[0].contains(problem), "{line}: {}", errors[0]);
+        assert!(!errors[0].contains("hunter2"), "{}", errors[0]);
+    }
+    let dialplan = "[t]\ntype = tool\naction = dialplan\ndescription = x\n";
+    for (line, problem) in [
+        ("", "routine: missing; give context,extension,priority"),
+        ("routine = order", "routine: expected context,extension,priority"),
+        ("routine = a,b,1(${X})", "routine: expected context,extension,priority"),
+        ("routine = a,b,1\nargument = x", "argument: the parameters have no property 'x'"),
+    ] {
+        let errors = parse(&format!("{dialplan}{line}\n")).expect_err(line);
+        assert!(errors[0].contains(problem), "{errors:?}");
+    }
+    let errors = parse(&TOOL.replace("[order]", "[hangup]")).expect_err("a name that is taken");
+    assert!(errors[0].ends_with("'hangup' is built in; give the tool another name"), "{errors:?}");
+    let errors = parse(&TOOL.replace("[order]", "[my tool]")).expect_err("a name no provider takes");
+    assert!(errors[0].ends_with("at most 64 of A-Z, a-z, 0-9, _ and -"), "{errors:?}");
+    let errors = parse(&format!("{PRACTICE}tool = ordre\nsettable_variable = CHANNEL(x)\n{TOOL}")).expect_err("typo");
+    assert!(errors.iter().any(|error| error.ends_with("tool: there is no tool 'ordre'; there are order, send_dtmf")));
+    assert!(
+        errors.iter().any(|error| error.contains("'CHANNEL(x)' is not the name of a channel variable")),
+        "{errors:?}"
+    );
+    let errors = parse(&format!("[general]\ndefault_profile = order\n{PRACTICE}{TOOL}")).expect_err("a tool");
+    assert!(errors[0].contains("there is no section [order]; there are practice"), "{errors:?}");
 }
 
 #[test]

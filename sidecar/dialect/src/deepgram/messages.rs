@@ -3,7 +3,7 @@
 use ai_media::{Encoding, Format};
 use serde_json::{Value, json};
 
-use crate::{Session, Speaker, Turn, json};
+use crate::{Session, Speaker, Turn, json, orders};
 
 /// The first message, with everything the agent is to know.
 pub(super) fn settings(session: &Session, format: Format) -> String {
@@ -84,6 +84,7 @@ fn remembered((number, turn): (usize, &Turn)) -> Value {
         Turn::Said { speaker: Speaker::Agent, text } => {
             json!({"type": "History", "role": "assistant", "content": text})
         }
+        Turn::Told { text } => json!({"type": "History", "role": "user", "content": orders::aside(text)}),
         Turn::ToolRan { name, arguments, result } => {
             let call = json!({
                 // The ids of the other session mean nothing to the server.

@@ -73,6 +73,7 @@ pub(super) fn history(turns: &[Turn]) -> String {
         .map(|turn| match turn {
             Turn::Said { speaker: Speaker::Caller, text } => ("user", text.clone()),
             Turn::Said { speaker: Speaker::Agent, text } => ("model", text.clone()),
+            Turn::Told { text } => ("user", orders::aside(text)),
             Turn::ToolRan { name, arguments, result } => ("user", orders::tool_ran(name, arguments, result)),
         })
         .map(|(role, text)| json!({"role": role, "parts": [{"text": text}]}))

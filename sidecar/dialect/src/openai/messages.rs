@@ -116,6 +116,7 @@ pub(super) fn history(session: &Session) -> Vec<String> {
             Turn::Said { text, .. } if text.is_empty() => {}
             Turn::Said { speaker: Speaker::Caller, text } => items.push(message("user", "input_text", text)),
             Turn::Said { speaker: Speaker::Agent, text } => items.push(message("assistant", spoken_by_agent, text)),
+            Turn::Told { text } => items.push(message("system", "input_text", text)),
             Turn::ToolRan { name, arguments, result } => {
                 // The ids of the other session mean nothing to the server.
                 let call_id = format!("earlier_{number}");

@@ -157,6 +157,7 @@ pub fn history() -> Vec<Turn> {
         said(Speaker::Agent, "Welcome!"),
         said(Speaker::Caller, "My parcel?"),
         Turn::ToolRan { name: "lookup".into(), arguments: r#"{"id":7}"#.into(), result: r#"{"ok":true}"#.into() },
+        Turn::Told { text: "It left on Monday.".into() },
         said(Speaker::Agent, "It is on its way."),
         said(Speaker::Caller, "Since when?"),
     ]

@@ -2,7 +2,12 @@
 
 #![allow(dead_code, reason = "each test file uses its own part")]
 
+use std::collections::HashMap;
+use std::fs::{self, File};
+use std::io::Write;
 use std::net::TcpStream;
+use std::path::Path;
+use std::sync::{LazyLock, Mutex};
 use std::time::Duration;
 
 use ai_media::{Encoding, Format, g711};
@@ -20,6 +25,8 @@ pub(crate) const PCM24: Format = Format::slin(24_000);
 
 pub(crate) struct Client {
     pub(crate) socket: WebSocket<MaybeTlsStream<TcpStream>>,
+    /// The server speaks the older shapes.
+    beta: bool,
 }
 
 impl Client {
@@ -51,7 +58,7 @@ impl Client {
                 tungstenite::HandshakeError::Failure(error) => error,
                 tungstenite::HandshakeError::Interrupted(_) => tungstenite::Error::ConnectionClosed,
             })?;
-        Ok(Self { socket })
+        Ok(Self { socket, beta: false })
     }
 
     pub(crate) fn send(&mut self, event: Value) {
@@ -74,7 +81,12 @@ impl Client {
     pub(crate) fn next(&mut self) -> Value {
         loop {
             match self.socket.read().expect("the server sends something") {
-                Message::Text(text) => return serde_json::from_str(&text).expect("events are JSON"),
+                Message::Text(text) => {
+                    let event: Value = serde_json::from_str(&text).expect("events are JSON");
+                    self.beta |= event["session"].is_object() && event["session"]["type"].is_null();
+                    note(if self.beta { "beta" } else { "ga" }, &text);
+                    return event;
+                }
                 Message::Close(frame) => panic!("closed with {frame:?} instead of an event"),
                 _ => {}
             }
@@ -116,6 +128,22 @@ impl Client {
             }
         }
     }
+}
+
+/// Notes down what the server sent, for a check with the types of the vendor's package (tests/wire/servers.py).
+fn note(shape: &'static str, text: &str) {
+    if env!("CARGO_CRATE_NAME") == "faults" {
+        return; // there the server says what no server should
+    }
+    static FILES: LazyLock<Mutex<HashMap<&str, File>>> = LazyLock::new(Mutex::default);
+    let mut files = FILES.lock().expect("nobody panics with it");
+    let file = files.entry(shape).or_insert_with(|| {
+        let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("wire/server");
+        fs::create_dir_all(&folder).expect("the target folder can be written");
+        let name = format!("openai-{shape}.{}.jsonl", env!("CARGO_CRATE_NAME"));
+        File::create(folder.join(name)).expect("the target folder can be written")
+    });
+    writeln!(file, "{text}").expect("the target folder can be written");
 }
 
 /// A `session.update` for both directions, with a short silence and transcription.
