@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use common::python::PythonServer;
 use common::signal::{codes, is_sound, position, sounds};
+use common::witness::undisturbed;
 use common::{SOON, Stage, eventually};
 use practice_agent::{Api, Builder, Pace, Received, Script, Server, Session, Speech, Step};
 use rig::{Codec, Phone, PhoneCall};
@@ -155,37 +156,39 @@ fn a_bot_for_twilio_clears_and_gets_its_marks_back_at_once() {
 
 #[test]
 fn a_bot_after_twilios_documentation_alone_finds_every_message_as_it_should_be() {
-    let said = codes(9, 3000 * CODES_IN_MS);
-    let file = Path::new(env!("CARGO_TARGET_TMPDIR")).join("twilio.speech");
-    fs::write(&file, &said).expect("the target folder can be written");
-    let strict = PythonServer::start("tests/wire/twilio_bot.py", &[&file.to_string_lossy()]);
-    let keys = "dialect = twilio\nvariable = tier=gold\napi_key = sk-test-0123456789";
-    let stage = stage(bot(Api::Twilio), keys, Some(&strict.url("/media")));
-    let call = dial(&stage, Codec::Ulaw);
-    let spoken = codes(10, 2000 * CODES_IN_MS);
-    call.play_bytes(&spoken);
-    // The first is heard to its end, the second cleared by a key.
-    let first = strict.wait_event("mark", 0, SOON, |_| true);
-    assert_eq!(first.json["name"], "first");
-    call.wait_played(SOON).expect("the phone sends");
-    call.send_digit('5');
-    let key = strict.wait_event("key", 0, SOON, |_| true).at;
-    let second = strict.wait_event("mark", 1, SOON, |_| true);
-    assert!(second.at - key < Duration::from_millis(200), "the mark comes back {:?} late", second.at - key);
-    sleep(Duration::from_millis(200));
-    let heard = call.heard();
-    assert!(position(&heard.bytes(), &said).is_some(), "the first is heard whole");
-    let last = heard.audio().rfind(|packet| is_sound(packet)).expect("the bot is heard").at;
-    assert!(last < key + Duration::from_millis(80), "heard {:?} after it cleared", last - key);
-    call.hang_up();
-    let over = strict.wait_event("over", 0, SOON, |_| true).json;
-    println!("{over}");
-    assert_eq!(stage.result("100").get("STATUS"), "HANGUP");
-    let wrong: Vec<_> = strict.events("wrong").into_iter().map(|event| event.json).collect();
-    assert!(wrong.is_empty(), "{wrong:#?}");
-    let told = fs::read(file.with_extension("speech.heard")).expect("it has written down what it heard");
-    assert!(position(&told, &spoken).is_some(), "the caller's bytes pass untouched");
-    stage.assert_nothing_left();
+    undisturbed(|| {
+        let said = codes(9, 3000 * CODES_IN_MS);
+        let file = Path::new(env!("CARGO_TARGET_TMPDIR")).join("twilio.speech");
+        fs::write(&file, &said).expect("the target folder can be written");
+        let strict = PythonServer::start("tests/wire/twilio_bot.py", &[&file.to_string_lossy()]);
+        let keys = "dialect = twilio\nvariable = tier=gold\napi_key = sk-test-0123456789";
+        let stage = stage(bot(Api::Twilio), keys, Some(&strict.url("/media")));
+        let call = dial(&stage, Codec::Ulaw);
+        let spoken = codes(10, 2000 * CODES_IN_MS);
+        call.play_bytes(&spoken);
+        // The first is heard to its end, the second cleared by a key.
+        let first = strict.wait_event("mark", 0, SOON, |_| true);
+        assert_eq!(first.json["name"], "first");
+        call.wait_played(SOON).expect("the phone sends");
+        call.send_digit('5');
+        let key = strict.wait_event("key", 0, SOON, |_| true).at;
+        let second = strict.wait_event("mark", 1, SOON, |_| true);
+        assert!(second.at - key < Duration::from_millis(200), "the mark comes back {:?} late", second.at - key);
+        sleep(Duration::from_millis(200));
+        let heard = call.heard();
+        assert!(position(&heard.bytes(), &said).is_some(), "the first is heard whole");
+        let last = heard.audio().rfind(|packet| is_sound(packet)).expect("the bot is heard").at;
+        assert!(last < key + Duration::from_millis(80), "heard {:?} after it cleared", last - key);
+        call.hang_up();
+        let over = strict.wait_event("over", 0, SOON, |_| true).json;
+        println!("{over}");
+        assert_eq!(stage.result("100").get("STATUS"), "HANGUP");
+        let wrong: Vec<_> = strict.events("wrong").into_iter().map(|event| event.json).collect();
+        assert!(wrong.is_empty(), "{wrong:#?}");
+        let told = fs::read(file.with_extension("speech.heard")).expect("it has written down what it heard");
+        assert!(position(&told, &spoken).is_some(), "the caller's bytes pass untouched");
+        stage.assert_nothing_left();
+    });
 }
 
 /// G.711 codes that were heard of the bot's voice.

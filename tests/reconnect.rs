@@ -3,9 +3,12 @@
 
 mod common;
 
+use std::fs;
+use std::path::Path;
+use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use common::signal::{assert_rhythm, codes, is_sound, position};
+use common::signal::{Chord, assert_rhythm, codes, compare, is_sound, position};
 use common::witness::undisturbed;
 use common::{SOON, Stage, eventually, extension};
 use practice_agent::{Builder, Door, Pace, Script, Server, Session, Speech, Step};
@@ -162,6 +165,36 @@ fn a_fallback_takes_over_at_the_beginning_and_after_a_loss() {
 }
 
 #[test]
+fn a_sound_bridges_the_wait_for_a_session() {
+    let sound = Chord::narrow(6, Duration::from_secs(1));
+    let file = Path::new(env!("CARGO_TARGET_TMPDIR")).join("waiting.sln16");
+    fs::write(&file, sound.slin(16_000)).expect("the target folder can be written");
+    let keys = format!("waiting_sound = {}\nreconnect_attempts = 50", file.with_extension("").display());
+    let stage = Stage::new(passive(), &keys, "");
+    let (call, session) = talk(&stage, "100");
+    sleep(Duration::from_millis(1500));
+    assert!(!call.heard().audio().any(is_sound), "nobody waits for a session that is there");
+    stage.agent.set_door(Door::Refuse(503));
+    session.perform(Step::Reset);
+    let lost = Instant::now();
+    eventually("the sound is heard", SOON, || call.heard().audio().any(is_sound));
+    let begun = call.heard().audio().find(|packet| is_sound(packet)).expect("it is heard").at - lost;
+    assert!((900..1300).contains(&begun.as_millis()), "after {begun:?}");
+    sleep(Duration::from_millis(2200));
+    // Twice in a row; µ-law itself leaves about 38 dB.
+    let twice = [sound.at_rate(8000), sound.at_rate(8000)].concat();
+    let likeness = compare(&call.heard().pcm(), &twice[200..15_800], 8000);
+    println!("the sound on the line: SNR {:.1} dB", likeness.snr_db);
+    assert!(likeness.snr_db > 20.0, "{likeness:?}");
+    stage.agent.set_door(Door::Open);
+    let next = stage.session();
+    next.wait_caller_audio(Duration::from_millis(500), SOON).expect("the caller is heard");
+    let last = call.heard().audio().rev().find(|packet| is_sound(packet)).expect("it was heard").at;
+    assert!(last.elapsed() > Duration::from_millis(300), "it ends when there is a session");
+    assert_in_charge(&stage, "100", &call, &next);
+}
+
+#[test]
 fn a_session_is_followed_by_another_in_a_pause_before_it_ends() {
     undisturbed(|| {
         // A pause is looked for in the last second of ten.
@@ -171,7 +204,7 @@ fn a_session_is_followed_by_another_in_a_pause_before_it_ends() {
         call.play_bytes(&caller);
         let from = Instant::now();
         let said = codes(4, 1100 * CODES_IN_MS);
-        std::thread::sleep(Duration::from_millis(7400));
+        sleep(Duration::from_millis(7400));
         session.perform(Script::new().say(Speech::wire("Until the pause", said.clone()).at(Pace::Burst)));
         let next = stage.session();
         let changed = session.opened_at().elapsed();

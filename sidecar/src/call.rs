@@ -127,6 +127,7 @@ impl Call {
 
     async fn converse(&mut self) -> Outcome {
         let timer = sleep_until(Instant::now());
+        self.acting.wait(Instant::now());
         tokio::pin!(timer);
         loop {
             let now = Instant::now();

@@ -1,5 +1,5 @@
 //! One conversation in every dialect, on a real call: the agent greets, the caller asks and is answered, presses a key,
-//! interrupts, and is transferred. What is said is recognised by its sound, on both sides.
+//! interrupts, a tool leaves a value for the dialplan, and the caller is transferred. What is said is recognised by its sound, on both sides.
 
 #[path = "../common/mod.rs"]
 mod common;
@@ -31,7 +31,7 @@ const ACCOUNT_ERROR_MS: u64 = 20;
 const PATIENCE: Duration = Duration::from_millis(1200);
 
 /// What the profile of every dialect has here. Only the vendor's word interrupts.
-const KEYS: &str = "transfer_context = staff\nbarge_in = server\n";
+const KEYS: &str = "transfer_context = staff\nsettable_variable = ORDER\nbarge_in = server\n";
 /// The greeting of those that can be asked for one.
 const GREETING: &str = "Good morning from the exchange";
 const GOOD_MORNING: &str = "Good morning.";
@@ -170,6 +170,12 @@ impl Talk {
 
         self.interrupt(vendor);
 
+        if let Some(answer) = vendor.answered("set_variable", &json!({"name": "ORDER", "value": "A-7"})) {
+            assert_eq!(answer, json!({"ok": true}));
+            let channels = self.stage.cli("core show channels concise");
+            let channel = channels.split('!').next().expect("a channel");
+            assert!(self.stage.cli(&format!("core show channel {channel}")).contains("ORDER=A-7"));
+        }
         if let Some(refused) = vendor.refused("transfer", &json!({"extension": "300", "context": "trunk"})) {
             assert!(refused.contains("transfers are allowed to staff"), "{refused:?}");
         }

@@ -56,8 +56,12 @@ pub(crate) trait Vendor {
     fn keys(&self) -> String;
     /// What it learns of what the caller heard of an interrupted answer.
     fn account(&self) -> Account;
-    /// The error that a call of this tool is answered with; `None`: the vendor's bots know no tools.
-    fn refused(&self, tool: &str, arguments: &Value) -> Option<String>;
+    /// What a call of this tool is answered; `None`: the vendor's bots know no tools.
+    fn answered(&self, tool: &str, arguments: &Value) -> Option<Value>;
+    /// The error that it is answered with; `None`: the vendor's bots cannot be refused anything.
+    fn refused(&self, tool: &str, arguments: &Value) -> Option<String> {
+        self.answered(tool, arguments).map(|answer| error_in(&answer))
+    }
     /// Says this, and then calls the tool, or what else the vendor's bots do to that end.
     fn say_and_call(&self, words: &Words, tool: &str, arguments: &Value);
     /// Waits until its side of the connection has ended.
@@ -80,7 +84,7 @@ pub(crate) trait Vendor {
 pub(crate) struct Practice {
     api: Api,
     session: Session,
-    refusals: AtomicUsize,
+    answers: AtomicUsize,
 }
 
 impl Practice {
@@ -88,7 +92,7 @@ impl Practice {
     pub(crate) fn next(api: Api, server: &Server) -> Self {
         let session = server.next_session(SOON).expect("the module connects");
         session.perform(Step::DetectSpeech(true));
-        Self { api, session, refusals: AtomicUsize::new(0) }
+        Self { api, session, answers: AtomicUsize::new(0) }
     }
 
     fn event(&self, kind: &str, nth: usize) -> Value {
@@ -165,16 +169,23 @@ impl Vendor for Practice {
         Account::HeardMs(told_ms.as_u64().expect("a number"))
     }
 
-    fn refused(&self, tool: &str, arguments: &Value) -> Option<String> {
-        if self.api == Api::Twilio {
+    fn answered(&self, tool: &str, arguments: &Value) -> Option<Value> {
+        if matches!(self.api, Api::Twilio | Api::Raw) {
             return None;
         }
         self.session.perform(Script::new().call_tool(tool, arguments.to_string()));
-        let nth = self.refusals.fetch_add(1, Ordering::Relaxed);
-        Some(match self.api {
-            Api::Raw => text(&self.event("refused", nth)["reason"]),
-            _ => error_in(&text(&self.item(nth, |item| item["type"] == "function_call_output")["output"])),
-        })
+        let nth = self.answers.fetch_add(1, Ordering::Relaxed);
+        let item = self.item(nth, |item| item["type"] == "function_call_output");
+        Some(json_in(&item["output"]))
+    }
+
+    fn refused(&self, tool: &str, arguments: &Value) -> Option<String> {
+        if self.api != Api::Raw {
+            return self.answered(tool, arguments).map(|answer| error_in(&answer));
+        }
+        self.session.perform(Script::new().call_tool(tool, arguments.to_string()));
+        let nth = self.answers.fetch_add(1, Ordering::Relaxed);
+        Some(text(&self.event("refused", nth)["reason"]))
     }
 
     fn say_and_call(&self, words: &Words, tool: &str, arguments: &Value) {
@@ -278,10 +289,10 @@ impl Vendor for StandIn<'_> {
         Account::None
     }
 
-    fn refused(&self, tool: &str, arguments: &Value) -> Option<String> {
+    fn answered(&self, tool: &str, arguments: &Value) -> Option<Value> {
         let id = self.begin_call(tool, arguments);
         let answer = self.wait("result", |event| event.json["id"] == id.as_str());
-        Some(error_in(&text(&answer.json["text"])))
+        Some(json_in(&answer.json["text"]))
     }
 
     fn say_and_call(&self, words: &Words, tool: &str, arguments: &Value) {
@@ -323,9 +334,13 @@ fn text(value: &Value) -> String {
     value.as_str().unwrap_or_default().to_owned()
 }
 
-/// The error in a tool's answer.
-fn error_in(answer: &str) -> String {
-    let answer: Value = serde_json::from_str(answer).unwrap_or_default();
+/// A tool's answer.
+fn json_in(answer: &Value) -> Value {
+    serde_json::from_str(&text(answer)).unwrap_or_default()
+}
+
+/// The error in it.
+fn error_in(answer: &Value) -> String {
     assert_eq!(answer["ok"], false, "{answer}");
     text(&answer["error"])
 }

@@ -18,11 +18,14 @@ use crate::events::What;
 use crate::exchange::Exchange;
 use crate::outcome::one_line;
 use crate::settings::Tool;
+use crate::sound;
 use crate::stats::millis;
 use crate::tools::{self, Place, Plan, Work};
 
 /// Tools that may run at once in one call.
 const RUNNING_MAX: usize = 8;
+/// A call without a session is silent for so long before it gets the profile's sound.
+const WAIT_AFTER: Duration = Duration::from_secs(1);
 /// A filler is heard this long after its tool has answered, if the agent says nothing.
 const LINGER: Duration = Duration::from_secs(5);
 
@@ -38,6 +41,10 @@ pub(super) struct Acting {
     /// What is to be heard under the agent's silence, and until when though no tool runs.
     filler: Option<Sound>,
     lingers: Option<Instant>,
+    /// When the profile's sound begins for a call that has no session.
+    waiting_at: Option<Instant>,
+    /// That sound is the filler.
+    waiting: bool,
     /// The filler the channel thread was told of.
     told: Option<Sound>,
     /// Every filler of this call, held here so that none is freed there.
@@ -68,6 +75,8 @@ impl Acting {
             late: Vec::new(),
             filler: None,
             lingers: None,
+            waiting_at: None,
+            waiting: false,
             told: None,
             fillers: Vec::new(),
         }
@@ -89,7 +98,7 @@ impl Acting {
 
     /// When [`Call::fill_wait`] wants to be called.
     pub(super) fn next_timeout(&self) -> Option<Instant> {
-        self.running.values().filter_map(|running| running.filler_at).chain(self.lingers).min()
+        self.running.values().filter_map(|running| running.filler_at).chain(self.lingers).chain(self.waiting_at).min()
     }
 
     /// True if no tool runs.
@@ -105,6 +114,11 @@ impl Acting {
     /// A session is being opened that has been told of every answer so far.
     pub(super) fn session_told(&mut self) {
         self.late.clear();
+    }
+
+    /// There is no session since `now`, or none yet.
+    pub(super) fn wait(&mut self, now: Instant) {
+        self.waiting_at = Some(now + WAIT_AFTER).filter(|_| !self.waiting);
     }
 
     fn start(&mut self, running: Running, work: Work, place: Place) {
@@ -246,6 +260,12 @@ impl Call {
         for tool in due.collect::<Vec<_>>() {
             self.begin_filler(&tool);
         }
+        let profile = self.route.profile().clone();
+        if let (true, Some(sound)) = (self.acting.waiting_at.take_if(|at| now >= *at).is_some(), &profile.waiting_sound)
+        {
+            self.acting.waiting = true;
+            self.play_filler(sound, true);
+        }
         if self.acting.lingers.take_if(|until| now >= *until).is_some() {
             self.acting.filler = None;
         }
@@ -255,11 +275,7 @@ impl Call {
     fn begin_filler(&mut self, tool: &Tool) {
         let filler = &tool.filler;
         if let Some(sound) = &filler.sound {
-            let audio = sound.in_format(self.line.to());
-            if !self.acting.fillers.iter().any(|known| Arc::ptr_eq(known, &audio)) {
-                self.acting.fillers.push(audio.clone());
-            }
-            self.acting.filler = Some(Sound::new(audio, filler.looped));
+            self.play_filler(sound, filler.looped);
         }
         let silent = self.line.drained() && !self.timing.agent_audible();
         let said = match &mut self.connection {
@@ -268,6 +284,23 @@ impl Call {
         };
         if !said {
             debug!("AI {}: this provider cannot be asked to say a sentence", self.id());
+        }
+    }
+
+    fn play_filler(&mut self, sound: &sound::Sound, looped: bool) {
+        let audio = sound.in_format(self.line.to());
+        if !self.acting.fillers.iter().any(|known| Arc::ptr_eq(known, &audio)) {
+            self.acting.fillers.push(audio.clone());
+        }
+        self.acting.filler = Some(Sound::new(audio, looped));
+    }
+
+    /// There is a session: nobody waits for one any more.
+    pub(super) fn wait_over(&mut self) {
+        self.acting.waiting_at = None;
+        if std::mem::take(&mut self.acting.waiting) {
+            self.acting.filler = None;
+            self.tell_filler();
         }
     }
 

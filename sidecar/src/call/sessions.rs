@@ -99,6 +99,7 @@ impl Call {
         let longest = Some(profile.session_max).filter(|max| !max.is_zero()).or(self.route.provider().session_max);
         self.roll_over.begin(now, longest);
         self.given = 0;
+        self.wait_over();
         self.memory.session_begins();
         self.connection = Some(connection);
         self.settle_formats();
@@ -171,6 +172,9 @@ impl Call {
             }
         };
         let lost = self.take_connection();
+        if lost.is_some() {
+            self.acting.wait(now);
+        }
         self.timing.away(retry_at, lost.as_ref().map_or(0, |lost| lost.transport.audio_dropped_ms()));
         if let Some(lost) = lost {
             // OpenSSL resumes no TLS session of a connection that was dropped instead of closed.

@@ -15,6 +15,7 @@ use super::keys::{self, Key, boolean, number, pair, set, word};
 use super::{Folders, RawSection, SettingsError, Tool};
 use crate::connector::Connector;
 use crate::options::CallOptions;
+use crate::sound::Sound;
 use crate::tools;
 
 /// A profile: how conversations of one kind are held. A section of `ai_bridge.conf` other than `[general]`.
@@ -44,6 +45,8 @@ pub struct Profile {
     pub connect_timeout: Duration,
     /// A connection that is lost in mid-call is tried again so often.
     pub reconnect_attempts: u32,
+    /// What a caller hears while there is no session.
+    pub waiting_sound: Option<Arc<Sound>>,
     /// A session that has lasted so long is followed by another before the provider ends it; zero: the provider's own limit.
     pub session_max: Duration,
     /// Profile to hold the conversation with when this one cannot; empty: none.
@@ -75,6 +78,7 @@ pub struct Profile {
     tls_ca_file: String,
     tls_verify: bool,
     instructions_file: String,
+    waiting_sound_name: String,
 }
 
 /// Who may interrupt the agent.
@@ -197,6 +201,7 @@ pub(super) const KEYS: &[Key<Profile>] = &[
     ("playout_max_s", |profile, value| set(&mut profile.playout_max, seconds(value, 1, 3600))),
     ("connect_timeout_ms", |profile, value| set(&mut profile.connect_timeout, millis(value, 100, 60_000))),
     ("reconnect_attempts", |profile, value| set(&mut profile.reconnect_attempts, number(value, 0, 100))),
+    ("waiting_sound", |profile, value| text(&mut profile.waiting_sound_name, value)),
     ("session_max_s", |profile, value| set(&mut profile.session_max, seconds(value, 0, 86_400))),
     ("fallback", |profile, value| text(&mut profile.fallback, value)),
     ("max_duration_s", |profile, value| set(&mut profile.max_duration, seconds(value, 0, 86_400))),
@@ -254,7 +259,7 @@ impl Profile {
             let problem = "on_machine: message needs a machine_message, the name of a sound".to_owned();
             errors.push(at(section, "on_machine", problem));
         }
-        for load in [Self::load_instructions, Self::load_tls] {
+        for load in [Self::load_instructions, Self::load_waiting_sound, Self::load_tls] {
             if let Err((key, problem)) = load(&mut profile, folders) {
                 errors.push(at(section, key, problem));
             }
@@ -283,6 +288,8 @@ impl Profile {
             playout_max: Duration::from_secs(120),
             connect_timeout: Duration::from_millis(5000),
             reconnect_attempts: 3,
+            waiting_sound: None,
+            waiting_sound_name: String::new(),
             session_max: Duration::ZERO,
             fallback: String::new(),
             max_duration: Duration::ZERO,
@@ -403,6 +410,15 @@ impl Profile {
         }
         self.session.instructions = read_text(&folders.config.join(&self.instructions_file))
             .map_err(|problem| (key, format!("{key}: {problem}")))?;
+        Ok(())
+    }
+
+    fn load_waiting_sound(&mut self, folders: &Folders) -> Result<(), (&'static str, String)> {
+        let key = "waiting_sound";
+        if !self.waiting_sound_name.is_empty() {
+            let sound = Sound::load(&self.waiting_sound_name, &folders.sounds);
+            self.waiting_sound = Some(Arc::new(sound.map_err(|problem| (key, format!("{key}: {problem}")))?));
+        }
         Ok(())
     }
 
