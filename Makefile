@@ -20,7 +20,7 @@ DATA_DIR = $(call asterisk_dir,Data directory,astdatadir,/usr/share/asterisk /va
 WITH_ASTERISK = set -a; . target/rig.env; set +a;
 
 .DEFAULT_GOAL := build
-.PHONY: build install demo up test lint unit wire integration bench bench-docs checked setup setup-build clean help
+.PHONY: build install demo demo-outbound up test lint unit wire integration bench bench-docs checked setup setup-build clean help
 
 build: setup-build ## Build the module: target/release/libres_ai_bridge.so (default)
 	@$(WITH_ASTERISK) cargo build --release
@@ -41,6 +41,10 @@ install: build ## Install module, help texts and configuration into this machine
 demo: build setup ## Place a real call to the AI and show what happens (PROFILE=assistant: to OpenAI)
 	@$(WITH_ASTERISK) cargo build --quiet --release -p practice-agent -p rig
 	@$(WITH_ASTERISK) target/release/rig demo --profile $(PROFILE)
+
+demo-outbound: build setup ## Have the AI call a person and an answering machine, and show what happens
+	@$(WITH_ASTERISK) cargo build --quiet --release -p rig
+	@$(WITH_ASTERISK) target/release/rig demo-outbound
 
 up: build setup ## Run Asterisk and the practice agent for a softphone, until Ctrl-C
 	@$(WITH_ASTERISK) cargo build --quiet --release -p practice-agent -p rig

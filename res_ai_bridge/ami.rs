@@ -3,6 +3,7 @@
 //! Actions run on the thread of the client that asks, and may wait a moment for a call's task. What they can do is what
 //! [`ai_sidecar::control`] can.
 
+mod dial;
 mod events;
 mod headers;
 
@@ -42,6 +43,20 @@ impl Action {
         unsafe { ffi::astman_send_ack(self.client, self.message, text.as_ptr().cast_mut()) };
     }
 
+    /// The same with more to say.
+    fn succeed_with(&self, text: &str, headers: Headers) {
+        let id = self.header(c"ActionID");
+        let first = Headers::default().add("Response", "Success");
+        let first = first.add_some("ActionID", Some(id).filter(|id| !id.is_empty())).add("Message", text);
+        self.append(&format!("{first}{headers}\r\n"));
+    }
+
+    fn append(&self, text: &str) {
+        let text = c_string(text);
+        // SAFETY: as in `header`; the shim prints the text by "%s".
+        unsafe { ffi::ai_shim_ami_append(self.client, text.as_ptr()) };
+    }
+
     fn fail(&self, text: &str) {
         let text = c_string(text);
         // SAFETY: as in `header`; the shim prints the text by "%s".
@@ -52,9 +67,7 @@ impl Action {
     fn list(&self, event: &str, headers: Headers) {
         let id = self.header(c"ActionID");
         let first = Headers::default().add("Event", event).add_some("ActionID", Some(id).filter(|id| !id.is_empty()));
-        let text = c_string(&format!("{first}{headers}\r\n"));
-        // SAFETY: as in `header`; the shim prints the text by "%s".
-        unsafe { ffi::ai_shim_ami_append(self.client, text.as_ptr()) };
+        self.append(&format!("{first}{headers}\r\n"));
     }
 
     /// Does something to the session that the header `Session` names, and answers what became of it.

@@ -8,7 +8,8 @@ use std::time::{Duration, Instant};
 use ai_media::Format;
 use ai_sidecar::events::{Direction, Origin};
 use ai_sidecar::options::CallOptions;
-use ai_sidecar::settings::{Profile, Settings};
+use ai_sidecar::outbound::{Answerer, Line};
+use ai_sidecar::settings::{OnMachine, Profile, Settings};
 use ai_sidecar::{CallPlan, CallStats, Outcome, Status};
 use tracing::{error, info, warn};
 
@@ -17,7 +18,7 @@ use crate::conversation::{Conversation, Limits};
 use crate::ffi::ast_channel;
 use crate::module::Bridge;
 use crate::wake;
-use crate::{exchange, guard, module};
+use crate::{exchange, guard, machine, module, originate};
 
 /// Asterisk calls this on the channel's thread. 0: the dialplan goes on; -1: the channel is to be hung up.
 #[unsafe(no_mangle)]
@@ -29,9 +30,10 @@ extern "C" fn res_ai_bridge_exec(raw: *mut ast_channel, arguments: *const c_char
         let Some(channel) = (unsafe { Channel::from_raw(raw) }) else { return -1 };
         // SAFETY: Asterisk passes null or a NUL-terminated string that lives until the application returns.
         let arguments = (!arguments.is_null()).then(|| unsafe { CStr::from_ptr(arguments) }.to_string_lossy());
-        let mut results = Results::default();
+        let mut results = Results { line: originate::current(raw), ..Results::default() };
         let outcome = guard::caught(|| converse(&channel, arguments.as_deref().unwrap_or_default(), &mut results))
             .unwrap_or_else(|panic| Outcome::new(Status::Error, format!("an error in the module: {panic}")));
+        let outcome = results.settle(outcome);
         results.publish(&channel, &outcome);
         if let (None, Some(bridge)) = (results.begun, module::bridge()) {
             bridge.sidecar.turned_away(outcome.status);
@@ -67,13 +69,17 @@ fn converse(channel: &Channel, arguments: &str, results: &mut Results) -> Outcom
     let Some(bridge) = module::bridge() else {
         return Outcome::new(Status::Error, "the module is being unloaded");
     };
-    let options = match CallOptions::parse(arguments) {
+    let mut options = match CallOptions::parse(arguments) {
         Ok(options) => options,
         Err(problem) => return Outcome::new(Status::Error, problem.to_string()),
     };
+    if let Some(line) = &results.line {
+        options.complete(line);
+    }
     let settings = bridge.settings();
+    results.in_cdr = settings.general.cdr_userfield;
     match settings.profile(options.profile.as_deref()) {
-        Some(profile) => hold(channel, &bridge, &settings, profile, &options, results),
+        Some(profile) => hold(channel, &bridge, &settings, profile, options, results),
         None => Outcome::new(
             Status::NoProfile,
             match options.profile {
@@ -90,16 +96,13 @@ fn hold(
     bridge: &Bridge,
     settings: &Settings,
     profile: &Arc<Profile>,
-    options: &CallOptions,
+    mut options: CallOptions,
     results: &mut Results,
 ) -> Outcome {
     let failed = |problem: &str| Outcome::new(Status::Error, problem);
     let seat = match bridge.sidecar.seat(settings.general.max_sessions) {
         Ok(seat) => seat,
         Err(limit) => return Outcome::new(Status::Limit, limit.to_string()),
-    };
-    let Some(plan) = CallPlan::new(settings, profile, options, channel.phone_format()) else {
-        return failed("there is no such dialect");
     };
     let doorbell = match wake::doorbell() {
         Ok(doorbell) => doorbell,
@@ -108,19 +111,25 @@ fn hold(
     if !channel.is_up() && options.no_answer {
         channel.progress();
     } else if !channel.is_up() && !options.early_connect && !channel.answer() {
-        return Outcome::new(Status::Hangup, "the caller hung up");
+        return gone();
     }
+    if options.detect_machine
+        && let Some(outcome) = screen(channel, profile, &mut options, results)
+    {
+        return outcome;
+    }
+    let Some(mut plan) = CallPlan::new(settings, profile, &options, channel.phone_format()) else {
+        return failed("there is no such dialect");
+    };
     let barge_in = plan.barge_in();
     let Some(formats) = borrow_formats(channel, plan.channel_format()) else {
         return failed("Asterisk cannot translate between the phone's codec and signed linear");
     };
     channel.stop_generator();
-    let origin = Origin {
-        direction: Direction::Inbound,
-        channel: channel.name(),
-        uniqueid: channel.unique_id(),
-        caller: channel.caller_number(),
-    };
+    let origin = results.line.as_ref().map_or_else(|| inbound(channel), Line::origin);
+    if let Some(line) = &results.line {
+        plan = plan.within(line.clone());
+    }
     let mut end = bridge.sidecar.begin(seat, plan, origin, formats.format(), doorbell.clone());
     let limits = Limits {
         end_digits: options.end_digits.clone(),
@@ -137,8 +146,47 @@ fn hold(
     results.take(&end.info().stats);
     let outcome =
         conversation.unwrap_or_else(|panic| Outcome::new(Status::Error, format!("an error in the module: {panic}")));
+    let outcome = results.ordered(outcome);
     end.finish(&outcome);
     outcome
+}
+
+fn gone() -> Outcome {
+    Outcome::new(Status::Hangup, "the caller hung up")
+}
+
+fn inbound(channel: &Channel) -> Origin {
+    Origin {
+        direction: Direction::Inbound,
+        channel: channel.name(),
+        uniqueid: channel.unique_id(),
+        caller: channel.caller_number(),
+        callee: None,
+    }
+}
+
+/// Finds out who has answered; an outcome: the agent is not to talk to them.
+fn screen(channel: &Channel, profile: &Profile, options: &mut CallOptions, results: &mut Results) -> Option<Outcome> {
+    if !channel.is_up() || !machine::is_detectable() {
+        let why = "option 'a' needs an answered channel and Asterisk's AMD(): load app_amd.so";
+        return Some(Outcome::new(Status::Error, why));
+    }
+    let Some(answerer) = machine::detect(channel, &profile.amd_arguments) else { return Some(gone()) };
+    results.answered_by = Some(answerer);
+    results.line.iter().for_each(|line| line.answered_by(answerer));
+    options.variables.push(("answered_by".to_owned(), answerer.name().to_owned()));
+    if answerer != Answerer::Machine {
+        return None;
+    }
+    let reason = match profile.on_machine {
+        OnMachine::Continue => return None,
+        OnMachine::Hangup => "an answering machine answered",
+        OnMachine::Message if machine::leave_message(channel, &profile.machine_message) => {
+            "an answering machine answered, and got the message"
+        }
+        OnMachine::Message => "an answering machine answered, and did not get all of the message",
+    };
+    Some(Outcome::new(Status::Machine, reason))
 }
 
 /// Borrows the channel's formats as `wanted`, or as 8 kHz linear where Asterisk knows no way to that.
@@ -152,6 +200,10 @@ fn borrow_formats(channel: &Channel, wanted: Format) -> Option<BorrowedFormats<'
 /// What the dialplan learns besides the outcome.
 #[derive(Default)]
 struct Results {
+    /// The outbound call that this is.
+    line: Option<Line>,
+    answered_by: Option<Answerer>,
+    in_cdr: bool,
     session: String,
     begun: Option<Instant>,
     first_audio: Option<Duration>,
@@ -184,6 +236,25 @@ impl Results {
         );
     }
 
+    /// The outcome, if not the caller but somebody from outside has hung up.
+    fn ordered(&self, outcome: Outcome) -> Outcome {
+        let unwanted = self.line.as_ref().is_some_and(Line::is_unwanted);
+        if outcome.status != Status::Hangup || !unwanted {
+            return outcome;
+        }
+        Outcome::new(Status::Stopped, "the call was hung up from outside")
+    }
+
+    /// Tells the outbound call, if this is one, how it went without a session; a session tells that itself.
+    fn settle(&mut self, outcome: Outcome) -> Outcome {
+        let outcome = self.ordered(outcome);
+        if let (Some(line), None) = (&self.line, self.begun) {
+            line.id().clone_into(&mut self.session);
+            line.concluded(&outcome);
+        }
+        outcome
+    }
+
     fn publish(&self, channel: &Channel, outcome: &Outcome) {
         let lasted = self.begun.map_or(Duration::ZERO, |begun| begun.elapsed());
         self.log(channel, outcome, lasted);
@@ -196,6 +267,11 @@ impl Results {
         channel.set_variable(c"AIDIGIT", &outcome.digit.map_or_else(String::new, String::from));
         channel.set_variable(c"AIFIRSTAUDIO", &first_audio);
         channel.set_variable(c"AIBARGEINS", &self.barge_ins.to_string());
+        channel.set_variable(c"AIMACHINE", self.answered_by.map_or("", machine::variable));
+        if self.in_cdr {
+            let (status, session, seconds) = (outcome.status.name(), &self.session, lasted.as_secs());
+            channel.set_cdr_userfield(&format!("AISTATUS={status};AISESSION={session};AIDURATION={seconds}"));
+        }
     }
 
     fn log(&self, channel: &Channel, outcome: &Outcome, lasted: Duration) {

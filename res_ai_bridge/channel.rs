@@ -1,16 +1,18 @@
 //! A channel of Asterisk, its frames and its formats, behind safe methods.
 
+mod frame;
+
 use std::cell::Cell;
 use std::ffi::{CStr, c_char, c_int, c_uint, c_void};
 use std::marker::PhantomData;
 use std::ptr::{self, NonNull};
-use std::slice;
 use std::time::Duration;
 
 use ai_media::{Encoding, Format};
 use ai_sidecar::link::Doorbell;
 use std::os::fd::AsRawFd as _;
 
+pub(crate) use self::frame::{Content, Frame, FrameBuffer, OutFrame};
 use crate::ffi;
 use crate::log::c_string;
 
@@ -23,6 +25,9 @@ pub(crate) struct Channel {
     line: Cell<*mut c_void>,
     _own_thread: PhantomData<*mut ()>,
 }
+
+/// Longest value of a channel variable that is read here. [bytes]
+const VARIABLE_MAX: usize = 256;
 
 /// What `ast_waitfor_nandfds` leaves of the time when the system refuses to wait.
 const WAIT_FAILED: c_int = -1;
@@ -45,8 +50,8 @@ pub(crate) enum Wake {
 
 impl Channel {
     /// # Safety
-    /// `raw` is the channel that an application was called with, the calling thread is the one it was called on, and
-    /// the value does not outlive that call.
+    /// The calling thread is the one that serves the channel `raw`: an application was called with it there, or it was dialled
+    /// there. The channel lives as long as the value.
     pub(crate) unsafe fn from_raw(raw: *mut ffi::ast_channel) -> Option<Self> {
         let channel = NonNull::new(raw).map(|raw| Self { raw, line: Cell::default(), _own_thread: PhantomData })?;
         channel.has_another_line();
@@ -145,6 +150,57 @@ impl Channel {
                 size_of_val(&refusal),
             )
         };
+    }
+
+    /// The channel variable `name`; empty if there is none.
+    pub(crate) fn variable(&self, name: &CStr) -> String {
+        let mut value = [0; VARIABLE_MAX];
+        // SAFETY: the channel is valid (`from_raw`) and not locked by this thread; the shim fills the buffer up to its length
+        // and ends it with a NUL.
+        let value = unsafe {
+            ffi::ai_shim_variable(self.raw(), name.as_ptr(), value.as_mut_ptr(), value.len());
+            CStr::from_ptr(value.as_ptr())
+        };
+        value.to_string_lossy().into_owned()
+    }
+
+    /// Runs the application `name` of another module; false if there is none of that name, or it wants the channel hung up.
+    pub(crate) fn run(&self, name: &CStr, arguments: &str) -> bool {
+        let arguments = c_string(arguments);
+        // SAFETY: the channel is valid (`from_raw`) and not locked by this thread; the texts live until the calls return.
+        // Asterisk keeps its record of an application, and the application's module while it runs.
+        unsafe {
+            let application = ffi::pbx_findapp(name.as_ptr());
+            !application.is_null() && ffi::pbx_exec(self.raw(), application, arguments.as_ptr()) == 0
+        }
+    }
+
+    /// Sends silence until the answer is dropped, whoever else reads the channel.
+    pub(crate) fn send_silence(&self) -> Silence<'_> {
+        // SAFETY: the channel is valid (`from_raw`) and not locked by this thread.
+        Silence(self, unsafe { ffi::ast_channel_start_silence_generator(self.raw()) })
+    }
+
+    /// Waits until a frame can be read, or for about `time`. An error: the channel cannot be waited for.
+    pub(crate) fn wait_for_frame(&self, time: Duration) -> Result<bool, ()> {
+        let ms = time.as_millis().clamp(1, 10_000) as c_int;
+        // SAFETY: the channel is valid (`from_raw`).
+        match unsafe { ffi::ast_waitfor(self.raw(), ms) } {
+            ..0 => Err(()),
+            0 => Ok(false),
+            _ => Ok(true),
+        }
+    }
+
+    /// Puts `text` into the user field of the channel's call detail record, if such are made.
+    pub(crate) fn set_cdr_userfield(&self, text: &str) {
+        let (name, text) = (c_string(&self.name()), c_string(text));
+        // SAFETY: both texts are NUL-terminated and live until the call returns, which copies them.
+        unsafe {
+            if ffi::ast_cdr_is_enabled() != 0 {
+                ffi::ast_cdr_setuserfield(name.as_ptr(), text.as_ptr());
+            }
+        }
     }
 
     /// Begins to send the key `digit` to the phone, as the driver has agreed with it: as an event, or as a tone.
@@ -257,6 +313,18 @@ impl Channel {
     }
 }
 
+/// Silence that is sent; see [`Channel::send_silence`].
+pub(crate) struct Silence<'a>(&'a Channel, *mut ffi::ast_silence_generator);
+
+impl Drop for Silence<'_> {
+    fn drop(&mut self) {
+        if !self.1.is_null() {
+            // SAFETY: the generator was started on this very channel, and ends here.
+            unsafe { ffi::ast_channel_stop_silence_generator(self.0.raw(), self.1) };
+        }
+    }
+}
+
 /// The channel's read and write formats, set for a conversation and given back when dropped.
 pub(crate) struct BorrowedFormats<'a> {
     channel: &'a Channel,
@@ -339,134 +407,4 @@ fn asterisk_format(format: Format) -> Option<NonNull<ffi::ast_format>> {
             Encoding::Slin => ffi::ast_format_cache_get_slin_by_rate(format.rate_hz),
         }
     })
-}
-
-/// A frame that was read; freed when dropped.
-pub(crate) struct Frame(NonNull<ffi::ast_frame>);
-
-/// What a frame is to a conversation.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Content<'a> {
-    /// Audio in the borrowed format.
-    Voice(&'a [u8]),
-    /// Audio that is there only by its length: lost, or in a format that was not asked for.
-    Blank,
-    /// A key was pressed and let go.
-    Digit(char),
-    /// The other side asks to switch to fax.
-    T38Request,
-    /// The phone has put the call on hold (true) or taken it back.
-    Hold(bool),
-    /// What comes next is another stream.
-    NewSource,
-    /// Nothing that matters here.
-    Nothing,
-}
-
-impl Frame {
-    /// What it is, seen by a channel that reads `formats`.
-    ///
-    /// # Realtime
-    /// No allocation, no lock.
-    pub(crate) fn content(&self, formats: &BorrowedFormats<'_>) -> Content<'_> {
-        // SAFETY: the frame is ours until it is dropped.
-        let frame = unsafe { self.0.as_ref() };
-        match frame.frametype {
-            ffi::AST_FRAME_VOICE => self.voice(frame, formats),
-            ffi::AST_FRAME_DTMF_END => {
-                let key = u8::try_from(frame.subclass.integer).map(char::from);
-                key.map_or(Content::Nothing, |key| Content::Digit(key.to_ascii_uppercase()))
-            }
-            ffi::AST_FRAME_CONTROL => match u32::try_from(frame.subclass.integer) {
-                Ok(ffi::AST_CONTROL_T38_PARAMETERS) => Content::T38Request,
-                Ok(ffi::AST_CONTROL_HOLD) => Content::Hold(true),
-                Ok(ffi::AST_CONTROL_UNHOLD) => Content::Hold(false),
-                Ok(ffi::AST_CONTROL_SRCCHANGE) => Content::NewSource,
-                _ => Content::Nothing,
-            },
-            _ => Content::Nothing,
-        }
-    }
-
-    /// Its number in the RTP stream, if it comes from one.
-    pub(crate) fn number(&self) -> Option<u16> {
-        // SAFETY: the frame is ours until it is dropped.
-        let frame = unsafe { self.0.as_ref() };
-        // A translated frame keeps number and timing, but of the two flags only this one.
-        let numbered = ffi::AST_FRFLAG_HAS_TIMING_INFO | ffi::AST_FRFLAG_HAS_SEQUENCE_NUMBER;
-        // The driver counts the stream's 16 bits on.
-        (frame.flags & numbered != 0).then_some(frame.seqno as u16)
-    }
-
-    fn voice<'a>(&'a self, frame: &'a ffi::ast_frame, formats: &BorrowedFormats<'_>) -> Content<'a> {
-        // SAFETY: a voice frame carries a format, and `data` of a frame with a length is a pointer.
-        unsafe {
-            let data = frame.data.ptr.cast::<u8>();
-            let format = frame.subclass.__bindgen_anon_1.format;
-            let as_asked =
-                !format.is_null() && ffi::ast_format_cmp(format, formats.ours.as_ptr()) == ffi::AST_FORMAT_CMP_EQUAL;
-            match usize::try_from(frame.datalen) {
-                Ok(length) if length > 0 && !data.is_null() && as_asked => {
-                    Content::Voice(slice::from_raw_parts(data, length))
-                }
-                _ => Content::Blank,
-            }
-        }
-    }
-}
-
-impl Drop for Frame {
-    fn drop(&mut self) {
-        // SAFETY: the frame came from `ast_read`, and this is its only owner.
-        unsafe { ffi::ast_frame_free(self.0.as_ptr(), 1) };
-    }
-}
-
-/// Room that drivers may write headers into, before the audio. [bytes]
-const HEADROOM: usize = ffi::AST_FRIENDLY_OFFSET as usize;
-/// The largest frame: 20 ms of slin at 192 kHz. [bytes]
-const LARGEST: usize = 192 * 20 * 2;
-
-/// Memory for a frame to be written, aligned for samples of any encoding.
-#[repr(C, align(16))]
-pub(crate) struct FrameBuffer([u8; HEADROOM + LARGEST]);
-
-impl FrameBuffer {
-    /// A buffer on the heap: a channel thread's stack is small.
-    pub(crate) fn new() -> Box<Self> {
-        Box::new(Self([0; HEADROOM + LARGEST]))
-    }
-
-    /// The audio part, `bytes` long.
-    pub(crate) fn audio(&mut self, bytes: usize) -> &mut [u8] {
-        &mut self.0[HEADROOM..HEADROOM + bytes]
-    }
-
-    /// Where the audio begins, for those who may also write into the room before it.
-    fn audio_ptr(&mut self) -> *mut u8 {
-        self.0.as_mut_ptr().wrapping_add(HEADROOM)
-    }
-}
-
-/// A frame to be written.
-pub(crate) struct OutFrame<'a> {
-    raw: ffi::ast_frame,
-    _buffer: PhantomData<&'a mut FrameBuffer>,
-}
-
-impl<'a> OutFrame<'a> {
-    /// The first `bytes` of `buffer`'s audio as a voice frame in the borrowed format.
-    ///
-    /// # Realtime
-    /// No allocation, no lock.
-    pub(crate) fn voice(buffer: &'a mut FrameBuffer, bytes: usize, formats: &BorrowedFormats<'_>) -> Self {
-        let mut raw = ffi::ast_frame { frametype: ffi::AST_FRAME_VOICE, ..Default::default() };
-        raw.subclass.__bindgen_anon_1.format = formats.ours.as_ptr();
-        raw.datalen = bytes as c_int;
-        raw.samples = (bytes / formats.format.sample_bytes()) as c_int;
-        raw.offset = HEADROOM as c_int;
-        raw.data.ptr = buffer.audio_ptr().cast();
-        raw.src = c"AI".as_ptr();
-        Self { raw, _buffer: PhantomData }
-    }
 }

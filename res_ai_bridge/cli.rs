@@ -1,6 +1,7 @@
 //! The commands `ai …` of Asterisk's command line.
 
 mod control;
+mod outbound;
 
 use std::ffi::{CStr, c_char, c_int};
 use std::fmt::Write as _;
@@ -93,12 +94,13 @@ fn complete_session_or_all(typed: &str) {
     offer_sessions(typed, vec!["all".to_owned()]);
 }
 
+fn offer(word: &str) {
+    let word = c_string(word);
+    // SAFETY: the word is NUL-terminated; the shim hands Asterisk a copy.
+    unsafe { ffi::ai_shim_cli_complete(word.as_ptr()) };
+}
+
 fn offer_sessions(typed: &str, mut ids: Vec<String>) {
-    let offer = |word: &str| {
-        let word = c_string(word);
-        // SAFETY: the word is NUL-terminated; the shim hands Asterisk a copy.
-        unsafe { ffi::ai_shim_cli_complete(word.as_ptr()) };
-    };
     if let Some(bridge) = module::bridge() {
         bridge.sidecar.for_each_session(|session| ids.push(session.id.clone()));
     }
@@ -122,7 +124,7 @@ extern "C" fn res_ai_bridge_cli_show_sessions(
 
 fn sessions() -> String {
     let mut table = format!(
-        "{:<14} {:<16} {:<32} {:<12} {:>7} {:>8} {:>8} {:>5} {:>8} {:>8} {:>9} {:>8}\n",
+        "{:<36} {:<16} {:<32} {:<12} {:>7} {:>8} {:>8} {:>5} {:>8} {:>8} {:>9} {:>8}\n",
         "Session",
         "Profile",
         "Channel",
@@ -150,7 +152,7 @@ fn session_line(table: &mut String, session: &SessionInfo) {
     let stats = &session.stats;
     let written = writeln!(
         table,
-        "{:<14} {:<16} {:<32} {:<12} {:>6}s {:>8} {:>8} {:>5} {:>8} {:>8} {:>9} {:>5} ms",
+        "{:<36} {:<16} {:<32} {:<12} {:>6}s {:>8} {:>8} {:>5} {:>8} {:>8} {:>9} {:>5} ms",
         session.id,
         session.profile,
         session.origin.channel,

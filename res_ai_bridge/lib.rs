@@ -15,6 +15,8 @@
 //! | `module.rs` | load, unload, reload, and what lives in between |
 //! | `app.rs` | the application `AI()`, from arguments to variables |
 //! | `conversation.rs` | the media loop of one call, on its channel thread |
+//! | `originate.rs` | outbound calls: dialling, and the thread that a call lives on |
+//! | `machine.rs` | whether a person or an answering machine has answered |
 //! | `exchange.rs`, `surrogate.rs`, `keys.rs` | what tools do here: variables, routines of the dialplan, keys for the phone |
 //! | `channel.rs`, `wake.rs`, `realtime.rs` | safe wrappers: channel and frames, the doorbell, the no-allocation zone |
 //! | `config.rs`, `cli.rs`, `log.rs` | Asterisk's configuration loader, command line and logger |
@@ -31,7 +33,9 @@ mod ffi;
 mod guard;
 mod keys;
 mod log;
+mod machine;
 mod module;
+mod originate;
 mod realtime;
 mod surrogate;
 mod wake;

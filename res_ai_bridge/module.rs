@@ -4,7 +4,7 @@
 //! statics. So everything that lives only while loaded hangs on [`BRIDGE`].
 
 use std::ffi::{CStr, c_int};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -13,6 +13,7 @@ use ai_sidecar::{Sidecar, SidecarConfig};
 use arc_swap::{ArcSwap, ArcSwapOption};
 use tracing::{error, info, warn};
 
+use crate::originate::{self, Originator};
 use crate::{ami, app, config, exchange, ffi, guard, log};
 
 static BRIDGE: ArcSwapOption<Bridge> = ArcSwapOption::const_empty();
@@ -54,6 +55,7 @@ extern "C" fn res_ai_bridge_load() -> c_int {
 fn load() -> bool {
     log::install();
     log::install_panic_hook();
+    Heritage::note();
     let Some(settings) = config::load() else { return false };
     let sidecar = match start_sidecar(settings.general.workers) {
         Ok(sidecar) => sidecar,
@@ -108,7 +110,7 @@ fn take_down() {
     // come out. New calls end at once meanwhile.
     close(UNLOAD_PATIENCE);
     let deadline = Instant::now() + UNLOAD_PATIENCE;
-    while app::running() > 0 && Instant::now() < deadline {
+    while app::running() + originate::running() > 0 && Instant::now() < deadline {
         thread::sleep(Duration::from_millis(10));
     }
     // SAFETY: the application is ours; commands and exit handler that are not registered are not found.
@@ -158,6 +160,7 @@ fn start_sidecar(workers: usize) -> std::io::Result<Sidecar> {
         on_thread_start: thread_starts,
         on_thread_stop: thread_stops,
         exchange: &exchange::Asterisk,
+        dialler: &Originator,
     };
     without_signals(|| Sidecar::start(config))
 }
@@ -178,6 +181,64 @@ pub(crate) fn start_thread(
             thread_stops();
         })
     })
+}
+
+/// Starts a thread that serves a channel, with a stack of so many bytes: one as Asterisk's own, whoever asks for it.
+///
+/// # Errors
+/// When the system gives no more threads.
+pub(crate) fn start_channel_thread(
+    name: &'static CStr,
+    stack: usize,
+    run: impl FnOnce() + Send + 'static,
+) -> std::io::Result<()> {
+    let builder = thread::Builder::new().name(name.to_string_lossy().into_owned()).stack_size(stack);
+    let run = move || {
+        guard::enter((), || {
+            Heritage::take_on();
+            show_thread(name);
+        });
+        guard::enter((), run);
+        thread_stops();
+    };
+    builder.spawn(run).map(drop)
+}
+
+/// What Asterisk's threads have of their priority and of signals. A channel's thread is to have the same, and not what the
+/// sidecar's threads were made to have.
+#[derive(Clone, Copy)]
+struct Heritage {
+    policy: c_int,
+    priority: libc::sched_param,
+    signals: libc::sigset_t,
+}
+
+static HERITAGE: Mutex<Option<Heritage>> = Mutex::new(None);
+
+impl Heritage {
+    /// Notes what this thread has, which is Asterisk's.
+    fn note() {
+        // SAFETY: both structures are plain memory that the calls fill; nothing of the thread is changed.
+        let heritage = unsafe {
+            let (mut priority, mut signals) = (libc::sched_param { sched_priority: 0 }, std::mem::zeroed());
+            let mut policy = libc::SCHED_OTHER;
+            libc::pthread_getschedparam(libc::pthread_self(), &mut policy, &mut priority);
+            libc::pthread_sigmask(libc::SIG_BLOCK, std::ptr::null(), &mut signals);
+            Self { policy, priority, signals }
+        };
+        *HERITAGE.lock().unwrap_or_else(PoisonError::into_inner) = Some(heritage);
+    }
+
+    /// Gives it to this thread.
+    fn take_on() {
+        let heritage = *HERITAGE.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(Self { policy, priority, signals }) = heritage else { return };
+        // SAFETY: the structures live until the calls return.
+        unsafe {
+            libc::pthread_setschedparam(libc::pthread_self(), policy, &priority);
+            libc::pthread_sigmask(libc::SIG_SETMASK, &signals, std::ptr::null_mut());
+        }
+    }
 }
 
 /// Runs `start` with all asynchronous signals blocked, so that threads made in there never take one from Asterisk.
@@ -202,14 +263,20 @@ fn thread_starts() {
 
 /// Makes the thread an ordinary one, and shows it to Asterisk as `name`.
 fn register_thread(name: &CStr) {
-    let name = log::c_string(&format!("{:<20} started by res_ai_bridge", name.to_string_lossy()));
-    // SAFETY: the parameters live until the call returns, and the name is a NUL-terminated string.
+    // SAFETY: the parameters live until the call returns.
     unsafe {
         // Asterisk started with -p gives its threads realtime priority; TLS and JSON must not compete with media.
         let ordinary = libc::sched_param { sched_priority: 0 };
         libc::sched_setscheduler(0, libc::SCHED_OTHER, &ordinary);
-        ffi::ai_shim_register_thread(name.as_ptr());
     }
+    show_thread(name);
+}
+
+/// Shows the thread to Asterisk as `name`.
+fn show_thread(name: &CStr) {
+    let name = log::c_string(&format!("{:<20} started by res_ai_bridge", name.to_string_lossy()));
+    // SAFETY: the name is a NUL-terminated string, of which Asterisk takes a copy.
+    unsafe { ffi::ai_shim_register_thread(name.as_ptr()) };
 }
 
 fn thread_stops() {

@@ -16,6 +16,9 @@ static struct ast_cli_entry cli[] = {
 	AST_CLI_DEFINE(res_ai_bridge_cli_context, "Let an agent know something"),
 	AST_CLI_DEFINE(res_ai_bridge_cli_hold, "Hold an agent"),
 	AST_CLI_DEFINE(res_ai_bridge_cli_resume, "Let a held agent go on"),
+	AST_CLI_DEFINE(res_ai_bridge_cli_dial, "Call somebody for an agent"),
+	AST_CLI_DEFINE(res_ai_bridge_cli_show_calls, "Show the calls that were made for agents"),
+	AST_CLI_DEFINE(res_ai_bridge_cli_hangup, "Hang such a call up"),
 	AST_CLI_DEFINE(res_ai_bridge_cli_stop, "End an AI session, or all of them"),
 	/* Last, so that it can be left out. */
 	AST_CLI_DEFINE(res_ai_bridge_cli_test, "Make something go wrong on purpose"),
@@ -73,6 +76,8 @@ static const struct {
 	{ "AIContext", EVENT_FLAG_CALL, res_ai_bridge_ami_context },
 	{ "AIHold", EVENT_FLAG_CALL, res_ai_bridge_ami_hold },
 	{ "AIResume", EVENT_FLAG_CALL, res_ai_bridge_ami_resume },
+	{ "AIDial", EVENT_FLAG_ORIGINATE, res_ai_bridge_ami_dial },
+	{ "AIHangup", EVENT_FLAG_CALL, res_ai_bridge_ami_hangup },
 };
 
 int ai_shim_register_ami(void)
@@ -116,6 +121,90 @@ void ai_shim_caller_number(struct ast_channel *channel, char *number, size_t siz
 	SCOPED_CHANNELLOCK(lock, channel);
 	const struct ast_party_number *caller = &ast_channel_caller(channel)->id.number;
 	ast_copy_string(number, S_COR(caller->valid, caller->str, ""), size);
+}
+
+struct ast_channel *ai_shim_request(const char *technology, const char *resource, const char *id, const char *second_id, int *cause)
+{
+	const struct ast_assigned_ids ids = { .uniqueid = id, .uniqueid2 = second_id };
+	struct ast_format_cap *any_audio = ast_format_cap_alloc(AST_FORMAT_CAP_FLAG_DEFAULT);
+	struct ast_channel *channel = NULL;
+	if (any_audio) {
+		ast_format_cap_append_by_type(any_audio, AST_MEDIA_TYPE_AUDIO);
+		channel = ast_request(technology, any_audio, &ids, NULL, resource, cause);
+		ao2_ref(any_audio, -1);
+	}
+	return channel;
+}
+
+void ai_shim_call_from(struct ast_channel *channel, const char *number)
+{
+	ast_channel_lock(channel);
+	ast_set_flag(ast_channel_flags(channel), AST_FLAG_ORIGINATED);
+	ast_channel_appl_set(channel, "AppDial2");
+	ast_channel_data_set(channel, "(Outgoing Line)");
+	ast_channel_unlock(channel);
+	if (!ast_strlen_zero(number)) {
+		struct ast_party_connected_line connected;
+		/* As every originated call has it: towards the called party the line's connected party is who calls. */
+		ast_set_callerid(channel, number, NULL, number);
+		ast_party_connected_line_set_init(&connected, ast_channel_connected(channel));
+		connected.id.number.valid = 1;
+		connected.id.number.str = (char *) number;
+		connected.id.number.presentation = AST_PRES_ALLOWED_USER_NUMBER_NOT_SCREENED;
+		ast_channel_set_connected_line(channel, &connected, NULL);
+	}
+}
+
+void ai_shim_cause(struct ast_channel *channel, int *q850, char *code, size_t size)
+{
+	struct ast_control_pvt_cause_code *cause;
+	SCOPED_CHANNELLOCK(lock, channel);
+	*q850 = ast_channel_hangupcause(channel);
+	*code = '\0';
+	cause = ast_channel_dialed_causes_find(channel, ast_channel_name(channel));
+	if (cause) {
+		ast_copy_string(code, cause->code, size);
+		ao2_ref(cause, -1);
+	}
+}
+
+int ai_shim_is_forwarded(struct ast_channel *channel)
+{
+	SCOPED_CHANNELLOCK(lock, channel);
+	return !ast_strlen_zero(ast_channel_call_forward(channel));
+}
+
+void ai_shim_go_to(struct ast_channel *channel, const char *context, const char *extension)
+{
+	SCOPED_CHANNELLOCK(lock, channel);
+	ast_channel_context_set(channel, context);
+	ast_channel_exten_set(channel, extension);
+	ast_channel_priority_set(channel, 1);
+}
+
+void ai_shim_hold_channel(struct ast_channel *channel)
+{
+	ast_channel_ref(channel);
+}
+
+void ai_shim_release_channel(struct ast_channel *channel)
+{
+	ast_channel_unref(channel);
+}
+
+void ai_shim_hold_module(void)
+{
+	ast_module_ref(AST_MODULE_SELF);
+}
+
+void ai_shim_release_module(void)
+{
+	ast_module_unref(AST_MODULE_SELF);
+}
+
+void ai_shim_follow_log(void)
+{
+	ast_callid_threadassoc_add(ast_create_callid());
 }
 
 struct ast_format *ai_shim_phone_format(struct ast_channel *channel)

@@ -7,6 +7,9 @@
 
 #include "asterisk.h"
 #include "asterisk/astobj2.h"
+#include "asterisk/callerid.h"
+#include "asterisk/causes.h"
+#include "asterisk/cdr.h"
 #include "asterisk/channel.h"
 #include "asterisk/chanvars.h"
 #include "asterisk/cli.h"
@@ -20,6 +23,7 @@
 #include "asterisk/options.h"
 #include "asterisk/paths.h"
 #include "asterisk/pbx.h"
+#include "asterisk/stasis_channels.h"
 #include "asterisk/utils.h"
 
 /* Written in Rust. */
@@ -36,6 +40,9 @@ char *res_ai_bridge_cli_say(struct ast_cli_entry *entry, int command, struct ast
 char *res_ai_bridge_cli_context(struct ast_cli_entry *entry, int command, struct ast_cli_args *arguments);
 char *res_ai_bridge_cli_hold(struct ast_cli_entry *entry, int command, struct ast_cli_args *arguments);
 char *res_ai_bridge_cli_resume(struct ast_cli_entry *entry, int command, struct ast_cli_args *arguments);
+char *res_ai_bridge_cli_dial(struct ast_cli_entry *entry, int command, struct ast_cli_args *arguments);
+char *res_ai_bridge_cli_show_calls(struct ast_cli_entry *entry, int command, struct ast_cli_args *arguments);
+char *res_ai_bridge_cli_hangup(struct ast_cli_entry *entry, int command, struct ast_cli_args *arguments);
 char *res_ai_bridge_cli_test(struct ast_cli_entry *entry, int command, struct ast_cli_args *arguments);
 int res_ai_bridge_ami_sessions(struct mansession *client, const struct message *action);
 int res_ai_bridge_ami_stop(struct mansession *client, const struct message *action);
@@ -43,6 +50,8 @@ int res_ai_bridge_ami_say(struct mansession *client, const struct message *actio
 int res_ai_bridge_ami_context(struct mansession *client, const struct message *action);
 int res_ai_bridge_ami_hold(struct mansession *client, const struct message *action);
 int res_ai_bridge_ami_resume(struct mansession *client, const struct message *action);
+int res_ai_bridge_ami_dial(struct mansession *client, const struct message *action);
+int res_ai_bridge_ami_hangup(struct mansession *client, const struct message *action);
 
 /* Offered to Rust. */
 extern const int ai_shim_load_success;
@@ -63,6 +72,21 @@ void ai_shim_ami_event(int privileges, const char *event, const char *headers);
 void ai_shim_register_thread(const char *name);
 /* Fills `number`, of `size` bytes, with the caller's number; with nothing if there is none. */
 void ai_shim_caller_number(struct ast_channel *channel, char *number, size_t size);
+/* A new channel that can speak everything, or NULL and the Q.850 cause. `second_id` is for a Local channel's other half. */
+struct ast_channel *ai_shim_request(const char *technology, const char *resource, const char *id, const char *second_id, int *cause);
+/* Makes it an originated call, from `number` unless that is empty. */
+void ai_shim_call_from(struct ast_channel *channel, const char *number);
+/* The Q.850 cause, and what the driver says of it ("SIP 486 Busy here") as far as `size` bytes allow. */
+void ai_shim_cause(struct ast_channel *channel, int *q850, char *code, size_t size);
+int ai_shim_is_forwarded(struct ast_channel *channel);
+void ai_shim_go_to(struct ast_channel *channel, const char *context, const char *extension);
+void ai_shim_hold_channel(struct ast_channel *channel);
+void ai_shim_release_channel(struct ast_channel *channel);
+/* While it is held the module is not unloaded, unless by force. */
+void ai_shim_hold_module(void);
+void ai_shim_release_module(void);
+/* What this thread logs has a call's number from now on. */
+void ai_shim_follow_log(void);
 /* Formats are replaced under the channel's lock: each answer is a reference of the caller's own, or NULL. */
 struct ast_format *ai_shim_phone_format(struct ast_channel *channel);
 struct ast_format *ai_shim_read_format(struct ast_channel *channel);
@@ -70,6 +94,7 @@ struct ast_format *ai_shim_write_format(struct ast_channel *channel);
 /* A channel without a line, locked by nobody, with a copy of the call's variables; NULL when there is no memory. */
 struct ast_channel *ai_shim_surrogate(struct ast_channel *call, const char *session, unsigned int number);
 void ai_shim_caller(struct ast_channel *channel, char *number, char *name, size_t size);
+/* Fills `value`, of `size` bytes, with a channel variable; with nothing if there is none. */
 void ai_shim_variable(struct ast_channel *channel, const char *variable, char *value, size_t size);
 int ai_shim_register_surrogates(void);
 void ai_shim_unregister_surrogates(void);

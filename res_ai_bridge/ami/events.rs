@@ -68,6 +68,7 @@ fn described(event: &Event) -> Option<(&'static str, u32, Headers)> {
         .add("EventTime", event.time_text());
     Some(match &event.what {
         What::CallStart { dialect } => ("AISessionStart", CALLS, headers.add("Dialect", dialect)),
+        What::CallStatus { state } => ("AICallStatus", CALLS, headers.add("State", state.name())),
         What::BargeIn { noticed_by, heard_ms, received_ms } => {
             let headers = headers.add("NoticedBy", noticed_by.name());
             ("AIBargeIn", CALLS, headers.add_some("HeardMs", *heard_ms).add_some("ReceivedMs", *received_ms))
@@ -92,6 +93,8 @@ fn ended(headers: Headers, end: &CallEnd) -> Headers {
         .add("DurationMs", end.duration_ms)
         .add_some("Transfer", end.transfer.as_ref())
         .add_some("Digit", end.digit)
+        .add_some("Cause", end.cause.map(|cause| cause.q850))
+        .add_some("SIPStatus", end.cause.and_then(|cause| cause.sip))
         .add_some("ConnectMs", figures.connect_ms)
         .add_some("FirstAudioMs", figures.first_audio_ms)
         .add("Turns", figures.turns)

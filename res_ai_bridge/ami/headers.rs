@@ -16,6 +16,7 @@ impl Headers {
             .add("Channel", &origin.channel)
             .add("Uniqueid", &origin.uniqueid)
             .add("CallerIDNum", origin.caller.as_deref().unwrap_or("<unknown>"))
+            .add_some("CalledNum", origin.callee.as_ref())
             .add("Profile", profile)
     }
 

@@ -6,7 +6,8 @@
 //! ```
 //!
 //! `events.schema.json` beside this file is the contract of the JSON form. Fields and kinds may be added to it; what is there
-//! keeps its meaning. A session's first event is its `call_start` and its last its `call_end`.
+//! keeps its meaning. A session's first event is its `call_start` and its last its `call_end`. In an outbound call that is the call, from the order to
+//! dial until its line is free, and the session in it tells its state.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -15,6 +16,7 @@ use serde::{Serialize, Serializer};
 use tokio::sync::broadcast::{self, error::RecvError};
 
 use crate::Status;
+use crate::outbound::Cause;
 use crate::stats::{CallStats, Distribution};
 
 /// The JSON Schema (draft 2020-12) that every event conforms to.
@@ -65,6 +67,8 @@ pub struct Origin {
     pub uniqueid: String,
     /// The caller's number, if the channel has one.
     pub caller: Option<String>,
+    /// The number that was called, in an outbound call.
+    pub callee: Option<String>,
 }
 
 /// Who called whom.
@@ -84,7 +88,7 @@ pub enum Direction {
 #[serde(tag = "event", rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum What {
-    /// A session has begun; it is [`CallState::Connecting`].
+    /// A session has begun, and is [`CallState::Connecting`]; or an outbound call, and is [`CallState::Dialing`].
     CallStart {
         /// The protocol it speaks to the AI.
         dialect: String,
@@ -164,6 +168,20 @@ fn cut(text: &mut String) {
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum CallState {
+    /// An outbound call is on its way.
+    Dialing,
+    /// The called phone rings.
+    Ringing,
+    /// There is audio before the answer.
+    Progress,
+    /// The call is answered, and no session has begun.
+    Answered,
+    /// A person has answered.
+    Human,
+    /// An answering machine has answered.
+    Machine,
+    /// It could not be told who has answered.
+    Unsure,
     /// The AI is not ready yet.
     Connecting,
     /// Caller and agent hear each other.
@@ -174,17 +192,27 @@ pub enum CallState {
     OnHold,
     /// Somebody has put the agent on hold from outside.
     Held,
+    /// The call is over. Told as [`What::CallEnd`], never as [`What::CallStatus`].
+    Ended,
 }
 
 impl CallState {
     /// Its name, as in JSON.
     pub const fn name(self) -> &'static str {
         match self {
+            Self::Dialing => "dialing",
+            Self::Ringing => "ringing",
+            Self::Progress => "progress",
+            Self::Answered => "answered",
+            Self::Human => "human",
+            Self::Machine => "machine",
+            Self::Unsure => "unsure",
             Self::Connecting => "connecting",
             Self::Talking => "talking",
             Self::Reconnecting => "reconnecting",
             Self::OnHold => "on_hold",
             Self::Held => "held",
+            Self::Ended => "ended",
         }
     }
 }
@@ -258,12 +286,14 @@ pub struct CallEnd {
     pub status: Status,
     /// `AIREASON`.
     pub reason: String,
-    /// How long it lasted. [ms]
+    /// How long it lasted; an outbound call since its answer. [ms]
     pub duration_ms: u64,
     /// `AITRANSFER`, after a transfer.
     pub transfer: Option<String>,
     /// `AIDIGIT`, when a key ended it.
     pub digit: Option<char>,
+    /// Why the line of an outbound call ended.
+    pub cause: Option<Cause>,
     /// Its figures.
     pub figures: Figures,
 }

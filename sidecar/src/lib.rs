@@ -22,6 +22,7 @@ mod http;
 pub mod link;
 mod moderation;
 pub mod options;
+pub mod outbound;
 mod outcome;
 mod report;
 mod route;

@@ -423,6 +423,7 @@ impl Shared {
             channel: "PJSIP/1001-00000001".to_owned(),
             uniqueid: "1.1".to_owned(),
             caller: None,
+            callee: None,
         };
         let info = SessionInfo {
             id: "1.0001".to_owned(),

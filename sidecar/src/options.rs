@@ -5,6 +5,7 @@
 
 use std::time::Duration;
 
+use crate::outbound::Line;
 use crate::settings::BargeInMode;
 
 /// What one call asks for, beyond its profile.
@@ -16,6 +17,8 @@ pub struct CallOptions {
     pub no_answer: bool,
     /// `e`: connect to the AI before answering.
     pub early_connect: bool,
+    /// `a`: find out whether a person or an answering machine has answered.
+    pub detect_machine: bool,
     /// `v`: voice.
     pub voice: Option<String>,
     /// `m`: model.
@@ -72,13 +75,21 @@ pub enum OptionsError {
     AnswerConflict,
 }
 
-const KNOWN: &str = "b d e g H i l m n p t u v x";
+const KNOWN: &str = "a b d e g H i l m n p t u v x";
 
 impl CallOptions {
     /// What of these options counts for a profile that stands in for the one they were written for: not its address,
     /// nor headers, which may hold its key, nor what is named in its provider's words.
     pub(crate) fn for_fallback(&self) -> Self {
         Self { url: None, model: None, voice: None, headers: Vec::new(), ..self.clone() }
+    }
+
+    /// Fills in what the outbound call `line` was ordered with, where these options do not say otherwise.
+    pub fn complete(&mut self, line: &Line) {
+        self.profile.get_or_insert_with(|| line.profile().to_owned());
+        self.detect_machine |= line.detect_machine();
+        // The last of a name counts.
+        self.variables.splice(0..0, line.variables().iter().cloned());
     }
 
     /// Reads the application's whole argument text.
@@ -103,6 +114,7 @@ impl CallOptions {
 
     fn apply(&mut self, option: char, value: Option<String>) -> Result<(), OptionsError> {
         let flag = match option {
+            'a' => &mut self.detect_machine,
             'n' => &mut self.no_answer,
             'e' => &mut self.early_connect,
             _ => return self.apply_value(option, value),
@@ -206,11 +218,11 @@ mod tests {
 
     #[test]
     fn every_option_is_read() {
-        let text = "sales,ev(alloy)m(gpt-realtime)l(ru)u(wss://example.com/x)b(off)p(Be kind (always), please)g(Hi \\) there)\
+        let text = "sales,aev(alloy)m(gpt-realtime)l(ru)u(wss://example.com/x)b(off)p(Be kind (always), please)g(Hi \\) there)\
                     H(X-Team: a^X-Id: 7)x(name=Ann^tier=gold)d(0#)t(90)i(2.5)";
         let parsed = CallOptions::parse(text).expect("all valid");
         assert_eq!(parsed.profile.as_deref(), Some("sales"));
-        assert!(parsed.early_connect && !parsed.no_answer);
+        assert!(parsed.early_connect && !parsed.no_answer && parsed.detect_machine);
         assert_eq!(parsed.instructions.as_deref(), Some("Be kind (always), please"));
         assert_eq!(parsed.greeting.as_deref(), Some("Hi ) there"));
         assert_eq!(parsed.headers, [("X-Team".into(), "a".into()), ("X-Id".into(), "7".into())]);
@@ -224,7 +236,7 @@ mod tests {
     #[test]
     fn a_wrong_option_says_what_is_wrong() {
         let error = |text: &str| CallOptions::parse(text).expect_err(text).to_string();
-        assert_eq!(error("p,z"), "unknown option 'z'; known are b d e g H i l m n p t u v x");
+        assert_eq!(error("p,z"), "unknown option 'z'; known are a b d e g H i l m n p t u v x");
         assert_eq!(error("p,g"), "option 'g' needs a value in parentheses");
         assert_eq!(error("p,n(yes)"), "option 'n' takes no value");
         assert_eq!(error("p,g(Hi"), "option 'g' has no closing parenthesis");

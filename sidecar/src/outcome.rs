@@ -29,6 +29,20 @@ pub enum Status {
     AuthFail,
     /// The connection was lost in mid-call.
     Lost,
+    /// An answering machine answered, and the agent was not to talk to it.
+    Machine,
+    /// Of a call that was made to happen, and as all below no `AISTATUS`: the line was busy.
+    Busy,
+    /// Nobody answered.
+    NoAnswer,
+    /// The called party did not want the call.
+    Declined,
+    /// There was no way through the network.
+    Congestion,
+    /// There is no such number.
+    Unallocated,
+    /// The call did not come about for another reason.
+    Failed,
     /// Something else went wrong; `AIREASON` says what.
     Error,
 }
@@ -49,6 +63,13 @@ impl Status {
             Self::ConnFail => "CONNFAIL",
             Self::AuthFail => "AUTHFAIL",
             Self::Lost => "LOST",
+            Self::Machine => "MACHINE",
+            Self::Busy => "BUSY",
+            Self::NoAnswer => "NOANSWER",
+            Self::Declined => "DECLINED",
+            Self::Congestion => "CONGESTION",
+            Self::Unallocated => "UNALLOCATED",
+            Self::Failed => "FAILED",
             Self::Error => "ERROR",
         }
     }

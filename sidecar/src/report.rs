@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use crate::events::{CallEnd, Figures, What};
+use crate::events::{CallEnd, CallState, Figures, What};
 use crate::link::Shared;
+use crate::outbound::Line;
 use crate::stats::{CallStats, Latencies};
 use crate::{Outcome, Status};
 
@@ -62,13 +63,18 @@ impl Ledger {
 pub(crate) struct Report {
     shared: Arc<Shared>,
     ledger: Arc<Ledger>,
+    /// The outbound call whose session this is: that tells the beginning and the end.
+    line: Option<Line>,
 }
 
 impl Report {
     /// Tells that the session has begun.
-    pub(crate) fn begin(shared: Arc<Shared>, ledger: Arc<Ledger>, dialect: &str) -> Self {
-        shared.publish(|| What::CallStart { dialect: dialect.to_owned() });
-        Self { shared, ledger }
+    pub(crate) fn begin(shared: Arc<Shared>, ledger: Arc<Ledger>, dialect: &str, line: Option<Line>) -> Self {
+        match line {
+            None => shared.publish(|| What::CallStart { dialect: dialect.to_owned() }),
+            Some(_) => shared.publish(|| What::CallStatus { state: CallState::Connecting }),
+        }
+        Self { shared, ledger, line }
     }
 
     /// The task has nothing more to tell: waits for the channel thread's word on how it ended.
@@ -85,16 +91,13 @@ impl Drop for Report {
         totals.count(status);
         totals.add(stats);
         drop(totals);
-        self.shared.publish(|| {
-            let duration_ms = duration.as_millis() as u64;
-            What::CallEnd(Box::new(CallEnd {
-                status,
-                reason,
-                duration_ms,
-                transfer,
-                digit,
-                figures: Figures::from(stats),
-            }))
-        });
+        let end = || {
+            let (duration_ms, figures) = (duration.as_millis() as u64, Figures::from(stats));
+            CallEnd { status, reason, duration_ms, transfer, digit, cause: None, figures }
+        };
+        match &self.line {
+            None => self.shared.publish(|| What::CallEnd(Box::new(end()))),
+            Some(line) => line.end_session(end()),
+        }
     }
 }

@@ -21,6 +21,7 @@ use crate::exchange::Exchange;
 use crate::link::{ChannelEnd, Doorbell, Shared, link};
 use crate::moderation;
 use crate::options::CallOptions;
+use crate::outbound::{Dialler, Line, Outbound};
 use crate::report::{Ledger, Report, Totals};
 use crate::route::{Legacy, Route};
 use crate::settings::{Profile, Settings};
@@ -41,6 +42,8 @@ pub struct SidecarConfig {
     pub on_thread_stop: fn(),
     /// The telephone exchange.
     pub exchange: &'static dyn Exchange,
+    /// What dials.
+    pub dialler: &'static dyn Dialler,
 }
 
 /// The sidecar: threads, and the sessions that run on them.
@@ -52,6 +55,7 @@ pub struct Sidecar {
     sessions: Arc<Sessions>,
     events: Arc<Events>,
     ledger: Arc<Ledger>,
+    outbound: Outbound,
 }
 
 /// `max_sessions` are up already.
@@ -67,6 +71,7 @@ pub struct CallPlan {
     route: Route,
     dialect: Box<dyn Dialect>,
     phone: Format,
+    line: Option<Line>,
 }
 
 impl CallPlan {
@@ -79,7 +84,12 @@ impl CallPlan {
         }
         let route = Route::new(profiles, options.clone(), phone, call_id())?;
         let dialect = route.dialect(Legacy::default());
-        Some(Self { route, dialect, phone })
+        Some(Self { route, dialect, phone, line: None })
+    }
+
+    /// The same within the outbound call `line`. Its first session bears its id.
+    pub fn within(self, line: Line) -> Self {
+        Self { line: line.take_session().then_some(line), ..self }
     }
 
     /// What the channel thread needs to know about interruptions.
@@ -113,13 +123,15 @@ impl Sidecar {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let workers = if config.workers == 0 { (cores / 2).max(1) } else { config.workers };
         let runtime = threads(workers, config)?;
+        let events = Arc::<Events>::default();
         Ok(Self {
             handle: runtime.handle().clone(),
             runtime: Mutex::new(Some(runtime)),
             workers,
             exchange: config.exchange,
             sessions: Arc::default(),
-            events: Arc::default(),
+            outbound: Outbound::new(config.dialler, events.clone()),
+            events,
             ledger: Arc::default(),
         })
     }
@@ -140,7 +152,7 @@ impl Sidecar {
     /// Begins the call `plan` on `channel`, which reads and writes `format` and waits on `doorbell`.
     pub fn begin(&self, seat: Seat, plan: CallPlan, origin: Origin, format: Format, doorbell: Doorbell) -> ChannelEnd {
         let info = SessionInfo {
-            id: self.sessions.next_id(),
+            id: plan.line.as_ref().map_or_else(|| self.sessions.next_id(), |line| line.id().to_owned()),
             profile: plan.route.profile().name.clone(),
             origin,
             started: Instant::now(),
@@ -151,10 +163,11 @@ impl Sidecar {
         let (preroll, backlog) = (profile.playout_target, profile.playout_backlog);
         let (mut channel_end, task_end, feed) = link(info, self.events.clone(), doorbell, format, preroll, backlog);
         let shared = task_end.shared().clone();
-        let (ledger, dialect) = (self.ledger.clone(), profile.dialect.clone());
+        let (ledger, dialect, line) = (self.ledger.clone(), profile.dialect.clone(), plan.line);
+        line.iter().for_each(|line| line.begin_session(&shared));
         let call = Call::new(task_end, plan.route, plan.dialect, format, feed, self.exchange);
         let task = self.handle.spawn(async move {
-            let report = Report::begin(shared.clone(), ledger, &dialect);
+            let report = Report::begin(shared.clone(), ledger, &dialect, line);
             let listing = seat.list(shared);
             let (open, over) = oneshot::channel::<()>();
             let told = async {
@@ -198,6 +211,11 @@ impl Sidecar {
         self.find_session(id).map(|shared| look(&shared.info))
     }
 
+    /// The calls that were made to happen.
+    pub fn outbound(&self) -> &Outbound {
+        &self.outbound
+    }
+
     /// What happens in all calls.
     pub fn events(&self) -> &Events {
         &self.events
@@ -232,10 +250,12 @@ impl Sidecar {
         self.sessions.seats.load(Ordering::Acquire)
     }
 
-    /// Ends every session and then the threads. Waits at most `patience` for either.
+    /// Ends every outbound call, every session and then the threads. Waits at most `patience` for either.
     pub fn shut_down(&self, patience: Duration) {
         let deadline = Instant::now() + patience;
-        while self.sessions() > 0 && Instant::now() < deadline {
+        self.outbound.drain();
+        while self.sessions() + self.outbound.up() > 0 && Instant::now() < deadline {
+            self.outbound.hang_up_all();
             self.stop_all();
             std::thread::sleep(Duration::from_millis(10));
         }
@@ -352,13 +372,20 @@ mod tests {
 
     use super::*;
     use crate::exchange::Nowhere;
+    use crate::outbound::tests::NoDialler;
 
     /// Tasks of as many calls, each woken from outside every 20 ms.
     const CALLS: usize = 40;
 
     #[test]
     fn a_busy_sidecar_answers_its_sockets_soon() {
-        let config = SidecarConfig { workers: 1, on_thread_start: || {}, on_thread_stop: || {}, exchange: &Nowhere };
+        let config = SidecarConfig {
+            workers: 1,
+            on_thread_start: || {},
+            on_thread_stop: || {},
+            exchange: &Nowhere,
+            dialler: &NoDialler,
+        };
         let runtime = threads(1, config).expect("threads start");
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port is free");
         let mut client = TcpStream::connect(listener.local_addr().expect("it is bound")).expect("it connects");

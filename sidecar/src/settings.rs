@@ -7,14 +7,16 @@
 mod keys;
 mod profile;
 mod tool;
+mod trunk;
 
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-pub use profile::{BargeInMode, Profile};
+pub use profile::{BargeInMode, OnMachine, Profile};
 pub use tool::{Action, Filler, Tool, Webhook};
+pub use trunk::{DialTemplate, Trunk};
 
 /// One section as it stands in the file.
 #[derive(Debug, Clone, Default)]
@@ -68,6 +70,8 @@ pub struct Settings {
     pub profiles: BTreeMap<String, Arc<Profile>>,
     /// All sections of tools, by name.
     pub tools: BTreeMap<String, Arc<Tool>>,
+    /// All sections of trunks, in their order: the first that takes a number is asked first.
+    pub trunks: Vec<Arc<Trunk>>,
 }
 
 /// Section `[general]`.
@@ -79,6 +83,8 @@ pub struct General {
     pub workers: usize,
     /// Most sessions at once; 0: no limit.
     pub max_sessions: usize,
+    /// The call detail record tells how the conversation went.
+    pub cdr_userfield: bool,
 }
 
 /// One thing that is wrong with the configuration.
@@ -115,8 +121,10 @@ impl Settings {
         for section in others {
             if section.name == "general" {
                 keys::apply(section, keys::GENERAL, &mut settings.general, &mut errors);
-            } else if settings.profiles.contains_key(&section.name) || tools.contains_key(&section.name) {
+            } else if settings.has(&section.name) || tools.contains_key(&section.name) {
                 errors.extend(twice(section));
+            } else if trunk::is_trunk(section) {
+                settings.trunks.extend(Trunk::parse(section, &mut errors).map(Arc::new));
             } else if let Some(profile) = Profile::parse(section, &tools, &folders, &mut errors) {
                 settings.profiles.insert(section.name.clone(), Arc::new(profile));
             }
@@ -125,6 +133,15 @@ impl Settings {
         settings.check_default(sections, &mut errors);
         settings.check_fallbacks(sections, &mut errors);
         if errors.is_empty() { Ok(settings) } else { Err(errors) }
+    }
+
+    /// The trunk called `name`.
+    pub fn trunk(&self, name: &str) -> Option<&Arc<Trunk>> {
+        self.trunks.iter().find(|trunk| trunk.name == name)
+    }
+
+    fn has(&self, name: &str) -> bool {
+        self.profiles.contains_key(name) || self.trunk(name).is_some()
     }
 
     /// The profile called `name`, or the default one.
@@ -152,7 +169,8 @@ impl Settings {
             };
             let route = self.with_fallbacks(profile);
             let last = &route[route.len() - 1].fallback;
-            let problem = if !sections.iter().any(|section| section.name == profile.fallback) {
+            let is_fallback = |section: &RawSection| section.name == profile.fallback && !trunk::is_trunk(section);
+            let problem = if !sections.iter().any(is_fallback) {
                 let others: Vec<_> = self.profiles.keys().filter(|name| **name != section.name).cloned().collect();
                 format!("fallback: there is no profile '{}'; there are {}", profile.fallback, others.join(", "))
             } else if *last == profile.name {
@@ -167,7 +185,8 @@ impl Settings {
 
     fn check_default(&self, sections: &[RawSection], errors: &mut Vec<SettingsError>) {
         let default = &self.general.default_profile;
-        if default.is_empty() || sections.iter().any(|section| &section.name == default && !tool::is_tool(section)) {
+        let is_profile = |section: &RawSection| !tool::is_tool(section) && !trunk::is_trunk(section);
+        if default.is_empty() || sections.iter().any(|section| &section.name == default && is_profile(section)) {
             return;
         }
         let general = sections.iter().filter(|section| section.name == "general");

@@ -44,7 +44,7 @@ impl Result {
 }
 
 /// The lines every test dialplan has: what `AI()` left behind, whether or not the channel was hung up.
-const RESULT: &str = "
+pub const RESULT: &str = "
 exten => h,1,Verbose(0,RESULT of ${FROM}: STATUS=<${AISTATUS}> REASON=<${AIREASON}> SESSION=<${AISESSION}> \
 DURATION=<${AIDURATION}> TRANSFER=<${AITRANSFER}> DIGIT=<${AIDIGIT}> FIRSTAUDIO=<${AIFIRSTAUDIO}> \
 BARGEINS=<${AIBARGEINS}> WENT_ON=<${WENT_ON}> STATE=<${STATE}> CHANNEL=<${CHANNEL}>)

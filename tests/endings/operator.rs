@@ -123,7 +123,7 @@ fn one_session_more_than_allowed() {
 fn what_cannot_begin_says_why_and_does_not_answer_the_phone() {
     let bad = [
         ("201", "nobody", "NOPROFILE", "there is no profile 'nobody'"),
-        ("202", ",z", "ERROR", "unknown option 'z'; known are b d e g H i l m n p t u v x"),
+        ("202", ",z", "ERROR", "unknown option 'z'; known are a b d e g H i l m n p t u v x"),
         ("203", ",t(soon)", "ERROR", "option 't(soon)': expected seconds, more than 0"),
         ("204", ",g(Hello", "ERROR", "option 'g' has no closing parenthesis"),
         ("205", ",ne", "ERROR", "exclude each other"),

@@ -12,6 +12,7 @@ fn origin() -> Origin {
         channel: "PJSIP/1001-00000001".to_owned(),
         uniqueid: "1795305600.1".to_owned(),
         caller: Some("1001".to_owned()),
+        callee: None,
     }
 }
 
@@ -35,6 +36,7 @@ fn every_kind() -> Vec<What> {
         duration_ms: 61_000,
         transfer: None,
         digit: None,
+        cause: None,
         figures: little,
     };
     let states = ["connecting", "talking", "reconnecting", "on_hold", "held"];
@@ -64,6 +66,7 @@ fn every_kind() -> Vec<What> {
         What::CallEnd(Box::new(CallEnd {
             transfer: Some("200@queues".to_owned()),
             digit: Some('#'),
+            cause: Some(Cause { q850: 17, sip: Some(486) }),
             figures: Figures::from(&stats),
             ..end
         })),

@@ -65,6 +65,14 @@ pub struct Profile {
     pub send_dtmf: bool,
     /// Channel variables the agent may set; empty: none.
     pub settable_variables: Vec<String>,
+    /// Most calls at once that were made to happen; 0: no limit.
+    pub max_calls: usize,
+    /// What becomes of an answering machine.
+    pub on_machine: OnMachine,
+    /// The sound that an answering machine gets.
+    pub machine_message: String,
+    /// How Asterisk's `AMD()` tells people from machines.
+    pub amd_arguments: String,
     /// Connects to the provider, with the trust this profile gives.
     pub(crate) connector: Connector,
     tls_ca_file: String,
@@ -102,11 +110,34 @@ impl BargeInMode {
     }
 }
 
+/// What becomes of an answering machine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum OnMachine {
+    /// The conversation does not begin.
+    #[default]
+    Hangup,
+    /// It gets [`Profile::machine_message`] after its greeting.
+    Message,
+    /// The agent talks to it.
+    Continue,
+}
+
+impl OnMachine {
+    /// The configuration's words.
+    pub const WORDS: &[(&str, Self)] =
+        &[("hangup", Self::Hangup), ("message", Self::Message), ("continue", Self::Continue)];
+}
+
+/// What tells people from machines best, by measurement (`docs/outbound.md`).
+const AMD_ARGUMENTS: &str = "2500,2000,600,6000,100,50,9,256,5000";
+/// Numbers that `AMD()` takes; the argument after them is a sound.
+const AMD_ARGUMENTS_MAX: usize = 9;
+
 /// Longest text of instructions. [bytes]
 const INSTRUCTIONS_MAX: u64 = 256 * 1024;
 
 pub(super) const KEYS: &[Key<Profile>] = &[
-    ("type", |_, value| word(value, &[("agent", ()), ("tool", ())])),
+    ("type", |_, value| word(value, &[("agent", ()), ("tool", ()), ("trunk", ())])),
     ("dialect", |profile, value| {
         let known: Vec<_> = ai_dialect::PROVIDERS.iter().map(|provider| (provider.name, provider.name)).collect();
         set(&mut profile.dialect, word(value, &known).map(str::to_owned))
@@ -194,6 +225,10 @@ pub(super) const KEYS: &[Key<Profile>] = &[
         profile.settable_variables.push(variable_name(value)?);
         Ok(())
     }),
+    ("max_calls", |profile, value| set(&mut profile.max_calls, number(value, 0, 100_000))),
+    ("on_machine", |profile, value| set(&mut profile.on_machine, word(value, OnMachine::WORDS))),
+    ("machine_message", |profile, value| text(&mut profile.machine_message, value)),
+    ("amd_arguments", |profile, value| set(&mut profile.amd_arguments, amd_arguments(value))),
     ("tls_ca_file", |profile, value| text(&mut profile.tls_ca_file, value)),
     ("tls_verify", |profile, value| set(&mut profile.tls_verify, boolean(value))),
 ];
@@ -219,6 +254,10 @@ impl Profile {
             if !provider.local_barge_in && !has(section, "barge_in") {
                 profile.barge_in = BargeInMode::Server;
             }
+        }
+        if profile.on_machine == OnMachine::Message && profile.machine_message.is_empty() {
+            let problem = "on_machine: message needs a machine_message, the name of a sound".to_owned();
+            errors.push(at(section, "on_machine", problem));
         }
         for load in [Self::load_instructions, Self::load_waiting_sound, Self::load_tls] {
             if let Err((key, problem)) = load(&mut profile, folders) {
@@ -260,6 +299,10 @@ impl Profile {
             tools: Vec::new(),
             send_dtmf: false,
             settable_variables: Vec::new(),
+            max_calls: 0,
+            on_machine: OnMachine::default(),
+            machine_message: String::new(),
+            amd_arguments: AMD_ARGUMENTS.to_owned(),
             connector: Connector::default(),
             tls_ca_file: String::new(),
             tls_verify: true,
@@ -413,7 +456,7 @@ pub(super) fn has(section: &RawSection, key: &str) -> bool {
     section.entries.iter().any(|entry| entry.key == key && !entry.value.is_empty())
 }
 
-fn whole(section: &RawSection, problem: String) -> SettingsError {
+pub(super) fn whole(section: &RawSection, problem: String) -> SettingsError {
     let place = match section.entries.first() {
         Some(entry) => format!("{}:{}", entry.file, entry.line),
         None => "ai_bridge.conf".to_owned(),
@@ -463,6 +506,16 @@ fn url(value: &str) -> Result<String, String> {
         Ok(value.to_owned())
     } else {
         Err("expected an address like wss://host/path or ws://host:port".to_owned())
+    }
+}
+
+/// Milliseconds and counts, with commas between; what is left out is as `amd.conf` says.
+fn amd_arguments(value: &str) -> Result<String, String> {
+    let numbers = value.split(',').all(|number| number.is_empty() || number.parse::<u16>().is_ok());
+    if numbers && value.split(',').count() <= AMD_ARGUMENTS_MAX {
+        Ok(value.to_owned())
+    } else {
+        Err(format!("'{value}' is not a list of at most {AMD_ARGUMENTS_MAX} numbers with commas between"))
     }
 }
 

@@ -149,8 +149,8 @@ fn the_sample_file_explains_every_key_and_no_other() {
         .filter(|key| key.chars().all(|character| character.is_ascii_lowercase() || character == '_'))
         .collect();
     let known = profile::KEYS.iter().map(|(key, _)| *key);
-    let known = known.chain(tool::KEYS.iter().map(|(key, _)| *key)).chain(keys::GENERAL.iter().map(|(key, _)| *key));
-    let known = known.collect();
+    let known = known.chain(tool::KEYS.iter().map(|(key, _)| *key)).chain(trunk::KEYS.iter().map(|(key, _)| *key));
+    let known = known.chain(keys::GENERAL.iter().map(|(key, _)| *key)).collect();
     assert_eq!(explained, known);
 }
 
@@ -236,4 +236,69 @@ fn the_account_of_a_profile_goes_to_its_own_server_only() {
 fn a_section_that_stands_twice_is_an_error() {
     let errors = parse(&format!("{PRACTICE}{PRACTICE}")).expect_err("twice");
     assert_eq!(errors, ["ai_bridge.conf:4: [practice] this section stands twice; '[name](+)' adds to one"]);
+}
+
+const TRUNK: &str = "[exolve]\ntype = trunk\ndial = PJSIP/{{number}}@exolve\n";
+
+#[test]
+fn a_trunk_needs_no_more_than_its_dial_string() {
+    let settings =
+        parse(&format!("{PRACTICE}{TRUNK}[second]\ntype = trunk\ndial = Local/{{{{number}}}}@out\n")).expect("valid");
+    assert_eq!(settings.trunks.iter().map(|trunk| trunk.name.as_str()).collect::<Vec<_>>(), ["exolve", "second"]);
+    let trunk = settings.trunk("exolve").expect("there");
+    let number = crate::outbound::number::Number::parse("+79123456789").expect("a number");
+    assert!(trunk.takes(&number));
+    assert_eq!(trunk.dial.fill_in(&number), ("PJSIP".to_owned(), "+79123456789@exolve".to_owned()));
+    assert_eq!((trunk.context.as_str(), trunk.extension_for(&number).as_str()), ("ai-outbound", "+79123456789"));
+    assert!(settings.profile(Some("exolve")).is_none(), "a trunk is no profile");
+}
+
+#[test]
+fn what_is_wrong_with_a_trunk_is_told_with_its_line() {
+    let errors = parse(
+        "[general]\ndefault_profile = t\n[t]\ntype = trunk\ndial = PJSIP/exolve\npattern = _7!\nmax_calls = -1\n\
+         calls_per_second = 0\ncaller_id = Ann\ncontext = a,b\nextension = ${SHELL(id)}\ntimeout_s = 0\nurl = ws://h\n\
+         [u]\ntype = trunk\n",
+    )
+    .expect_err("nothing here is right");
+    let expected = [
+        "ai_bridge.conf:5: [t] dial: 'PJSIP/exolve' is not like PJSIP/{{number}}@trunk: a channel technology, /, and {{number}} once",
+        "ai_bridge.conf:6: [t] pattern: '_7!' is neither e164, nor a number, nor a pattern like _7XXXXXXXXXX out of 0-9 + X Z N [2-5] and a . at the end",
+        "ai_bridge.conf:7: [t] max_calls: '-1' is not a number from 0 to 100000",
+        "ai_bridge.conf:8: [t] calls_per_second: '0' is not a number from 0.01 to 1000",
+        "ai_bridge.conf:9: [t] caller_id: 'Ann': expected 1 to 24 digits, perhaps after a +, and nothing else",
+        "ai_bridge.conf:10: [t] context: 'a,b' is no name of the dialplan",
+        "ai_bridge.conf:11: [t] extension: '${SHELL(id)}' is no name of the dialplan",
+        "ai_bridge.conf:12: [t] timeout_s: '0' is not a number from 1 to 600",
+        "ai_bridge.conf:15: [u] dial: missing; give a dial string like PJSIP/{{number}}@u",
+        "ai_bridge.conf:2: [general] default_profile: there is no section [t]; there are ",
+    ];
+    for line in expected {
+        assert!(errors.iter().any(|error| error == line), "missing: {line}\nin: {errors:#?}");
+    }
+    assert!(errors.iter().any(|error| error.starts_with("ai_bridge.conf:13: [t] unknown key 'url'")), "{errors:#?}");
+    assert_eq!(errors.len(), expected.len() + 1, "{errors:#?}");
+    for dial in
+        ["PJSIP/{{number}}@a&PJSIP/{{number}}@b", "PJSIP/1001&SIP/{{number}}", "/{{number}}", "P JSIP/{{number}}"]
+    {
+        assert!(parse(&format!("[t]\ntype = trunk\ndial = {dial}\n")).is_err(), "{dial}");
+    }
+}
+
+#[test]
+fn a_profile_says_what_becomes_of_machines() {
+    let machine =
+        |keys: &str| parse(&format!("{PRACTICE}{keys}")).map(|settings| settings.profiles["practice"].on_machine);
+    assert_eq!(machine(""), Ok(OnMachine::Hangup));
+    assert_eq!(machine("on_machine = continue\n"), Ok(OnMachine::Continue));
+    assert_eq!(machine("on_machine = message\nmachine_message = hello-world\n"), Ok(OnMachine::Message));
+    let errors = machine("on_machine = message\n").expect_err("which");
+    assert_eq!(
+        errors,
+        ["ai_bridge.conf:3: [practice] on_machine: message needs a machine_message, the name of a sound"]
+    );
+    assert!(machine("amd_arguments = 2500,,800\n").is_ok());
+    for wrong in ["1,2,3,4,5,6,7,8,9,/etc/passwd", "a", "1;2", "-1", "1,2,3,4,5,6,7,8,9,10"] {
+        assert!(machine(&format!("amd_arguments = {wrong}\n")).is_err(), "{wrong}");
+    }
 }

@@ -28,8 +28,10 @@
 
 mod ami;
 mod asterisk;
+mod baresip;
 mod codec;
 mod config;
+mod crowd;
 mod mortal;
 mod phone;
 mod ports;
@@ -42,7 +44,9 @@ mod wav;
 
 pub use ami::{Ami, Message};
 pub use asterisk::{Builder, ProcessFigures, Rig};
+pub use baresip::Baresip;
 pub use codec::Codec;
+pub use crowd::Crowd;
 pub use phone::{Phone, PhoneCall};
 pub use ports::Ports;
 pub use recording::{Gap, Packet, Recording};

@@ -38,12 +38,15 @@ enum Action {
         #[arg(long, default_value = "practice")]
         profile: String,
     },
+    /// Call a person and an answering machine, and tell what the events and the AI's provider saw
+    DemoOutbound,
 }
 
 fn main() -> ExitCode {
     let result = match Arguments::parse().command {
         Action::Up { profile } => up(&profile),
         Action::Demo { profile } => demo::run(&profile),
+        Action::DemoOutbound => demo::outbound::run(),
     };
     if let Err(error) = &result {
         eprintln!("{error:#}");

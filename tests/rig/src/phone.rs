@@ -95,6 +95,14 @@ impl Phone {
         self.begin(Role::IsCalled)
     }
 
+    /// Waits for a call and rings until [`PhoneCall::answer`], [`PhoneCall::refuse`] or the caller ends that.
+    ///
+    /// # Errors
+    /// When SIPp cannot be started.
+    pub fn ring(self) -> Result<PhoneCall> {
+        self.begin(Role::Rings)
+    }
+
     fn begin(mut self, role: Role) -> Result<PhoneCall> {
         static NEXT: AtomicU32 = AtomicU32::new(1);
         self.parties.role = role;
@@ -158,7 +166,27 @@ impl PhoneCall {
         Ok(ended)
     }
 
-    /// Hangs up, at any moment: CANCEL before the answer, BYE after it.
+    /// Answers, at a phone that rings.
+    pub fn answer(&self) {
+        self.signalling.answer();
+    }
+
+    /// Sends audio before the answer (183), at a phone that rings: what is played is heard from now on.
+    pub fn send_early_media(&self) {
+        self.signalling.send_early_media();
+    }
+
+    /// Refuses with this SIP status, at a phone that rings.
+    pub fn refuse(&self, status: u16) {
+        self.signalling.refuse(status);
+    }
+
+    /// The INVITE that called this phone; empty if none has.
+    pub fn invite(&self) -> String {
+        self.signalling.invite()
+    }
+
+    /// Hangs up, at any moment: CANCEL before the answer, BYE after it. A phone that rings refuses.
     pub fn hang_up(&self) {
         self.signalling.hang_up();
     }

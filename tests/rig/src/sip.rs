@@ -15,7 +15,7 @@ use std::fs;
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 use std::path::Path;
 use std::process::Child;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -23,7 +23,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, anyhow};
 
 use self::message::{Dialog, audio_address, escaped, header, sdp, with_body};
-pub(crate) use self::sipp::complaint;
+pub(crate) use self::sipp::{address, complaint, listens};
 use crate::Codec;
 use crate::rtp::Line;
 use crate::wait::poll_for;
@@ -51,9 +51,9 @@ pub enum Ended {
     ByCaller,
     /// Asterisk, after the answer (BYE).
     ByPbx,
-    /// This phone, before the answer (CANCEL).
+    /// Who called, before the answer (CANCEL).
     Cancelled,
-    /// Asterisk, before the answer, with this SIP status.
+    /// Who was called, before the answer, with this SIP status.
     Refused(u16),
 }
 
@@ -99,8 +99,10 @@ pub(crate) enum Role {
         /// In the place of the call with this `Replaces` header.
         replaces: Option<String>,
     },
-    /// It is called, and answers.
+    /// It is called, and answers at once.
     IsCalled,
+    /// It is called, and rings until it is told what to do.
+    Rings,
 }
 
 /// The signalling of one call.
@@ -134,6 +136,10 @@ struct State {
     refer_to: String,
     /// Asterisk's answer to the last one.
     referred: Option<u16>,
+    /// The INVITE that called this phone.
+    invite: String,
+    /// How the phone refuses the call.
+    refusal: u16,
 }
 
 impl Signalling {
@@ -146,7 +152,7 @@ impl Signalling {
         socket.set_read_timeout(Some(RELAY_TIMEOUT))?;
         let relay = socket.local_addr()?;
         fs::write(scenario, sipp::scenario(parties, relay, &line))?;
-        let called = matches!(parties.role, Role::IsCalled);
+        let called = !matches!(parties.role, Role::Calls { .. });
         let signalling = Arc::new(Self {
             asterisk: parties.asterisk,
             called,
@@ -190,8 +196,40 @@ impl Signalling {
     /// Ends the call as soon as SIP allows it: a call not yet seen by Asterisk cannot be cancelled.
     pub(crate) fn hang_up(&self) {
         let mut state = self.state();
+        if self.called && !state.has(CallEvent::Answered) {
+            drop(state);
+            return self.refuse(UNAVAILABLE);
+        }
         state.hang_up = true;
         self.hang_up_if_possible(&mut state);
+    }
+
+    /// Answers a phone that rings.
+    pub(crate) fn answer(&self) {
+        self.tell_ringing("MESSAGE");
+    }
+
+    /// Has a phone that rings send audio before the answer.
+    pub(crate) fn send_early_media(&self) {
+        self.tell_ringing("REFER");
+    }
+
+    /// Refuses at a phone that rings.
+    pub(crate) fn refuse(&self, status: u16) {
+        self.state().refusal = status;
+        self.tell_ringing("PUBLISH");
+    }
+
+    fn tell_ringing(&self, method: &str) {
+        let state = self.state();
+        if let Some(sipp) = state.sipp.filter(|_| self.called && !state.has(CallEvent::Answered)) {
+            self.tell(&state, sipp, method);
+        }
+    }
+
+    /// The INVITE that called this phone; empty if none has.
+    pub(crate) fn invite(&self) -> String {
+        self.state().invite.clone()
     }
 
     /// Waits for an event that `wanted` accepts.
@@ -263,6 +301,10 @@ impl Signalling {
             if from != self.asterisk && datagram.starts_with(b"REFER ") {
                 datagram = String::from_utf8_lossy(&datagram).replace("sip:transferee", &state.refer_to).into_bytes();
             }
+            if from != self.asterisk && datagram.starts_with(REFUSAL.as_bytes()) {
+                let refusal = format!("SIP/2.0 {} ", state.refusal);
+                datagram = String::from_utf8_lossy(&datagram).replacen(REFUSAL, &refusal, 1).into_bytes();
+            }
             let message = String::from_utf8_lossy(&datagram);
             if from == self.asterisk {
                 self.note_from_asterisk(&mut state, &message);
@@ -294,9 +336,19 @@ impl Signalling {
             }
             Some("ACK") if state.has(CallEvent::Answered) => state.acknowledged = true,
             Some("BYE") => self.end(state, Ended::ByCaller),
-            Some("SIP/2.0") if self.called && message.starts_with("SIP/2.0 200 ") && is_invite(message) => {
-                state.answered(message, true);
-            }
+            Some("SIP/2.0") if self.called && is_invite(message) => self.note_own_answer(state, message),
+            _ => {}
+        }
+    }
+
+    /// What this phone says to the call.
+    fn note_own_answer(&self, state: &mut State, message: &str) {
+        match status(message) {
+            Some(180) => state.note(CallEvent::Ringing),
+            Some(183) => state.note(CallEvent::EarlyMedia),
+            Some(200) => state.answered(message, true),
+            Some(487) => self.end(state, Ended::Cancelled),
+            Some(refusal @ 300..) => self.end(state, Ended::Refused(refusal)),
             _ => {}
         }
     }
@@ -306,17 +358,15 @@ impl Signalling {
             Some("BYE") => self.end(state, Ended::ByPbx),
             Some("INVITE") if self.called && state.call_id.is_empty() => {
                 state.call_id = header(message, "Call-ID").unwrap_or_default().to_owned();
+                message.clone_into(&mut state.invite);
                 self.line.set_remote(audio_address(message));
             }
             Some("ACK") if self.called => state.acknowledged = true,
             _ => {}
         }
-        let status = message.strip_prefix("SIP/2.0 ").and_then(|rest| rest.get(..3)?.parse().ok());
+        let status = status(message);
         let cseq = header(message, "CSeq");
-        if status.is_some_and(|status: u16| status == 200)
-            && state.acknowledged
-            && is_invite(message)
-            && (self.called || cseq != Some("2 INVITE"))
+        if status == Some(200) && state.acknowledged && is_invite(message) && (self.called || cseq != Some("2 INVITE"))
         {
             state.agreed = true;
         }
@@ -351,8 +401,11 @@ impl Signalling {
 
     /// Tells SIPp something by a request of this method.
     fn tell(&self, state: &State, sipp: SocketAddr, method: &str) {
+        // Unlike the one before, or SIPp takes it for that one sent again.
+        static BRANCH: AtomicU32 = AtomicU32::new(0);
+        let branch = BRANCH.fetch_add(1, Ordering::Relaxed);
         let request = format!(
-            "{method} sip:phone SIP/2.0\r\nVia: SIP/2.0/UDP {};branch=z9hG4bK-rig\r\nFrom: <sip:rig>;tag=rig\r\n\
+            "{method} sip:phone SIP/2.0\r\nVia: SIP/2.0/UDP {};branch=z9hG4bK-rig-{branch}\r\nFrom: <sip:rig>;tag=rig\r\n\
              To: <sip:phone>\r\nCall-ID: {}\r\nCSeq: 1 {method}\r\nContent-Length: 0\r\n\r\n",
             self.asterisk, state.call_id
         );
@@ -369,6 +422,17 @@ impl Signalling {
         state.hang_up = false;
         state.cancelled = before_answer;
     }
+}
+
+/// How a phone that rings hangs up: temporarily unavailable.
+const UNAVAILABLE: u16 = 480;
+
+/// What SIPp says where it refuses.
+const REFUSAL: &str = "SIP/2.0 600 ";
+
+/// The status of a response.
+fn status(message: &str) -> Option<u16> {
+    message.strip_prefix("SIP/2.0 ")?.get(..3)?.parse().ok()
 }
 
 fn is_invite(message: &str) -> bool {

@@ -17,12 +17,15 @@ const PORT: u16 = 6060;
 /// A CANCEL may have crossed the answer to the call; then its own answer can come after the BYE.
 const LATE_CANCEL: &str = "  <recv response=\"200\" optional=\"true\" response_txn=\"cancel\"/>\n";
 
+/// A called phone's own address.
+const CALLED: &str = "<sip:{user}@{relay}>;tag=[call_number]-[pid]";
+
 /// What SIPp is to do.
 pub(super) fn scenario(parties: &Parties, relay: SocketAddr, line: &Line) -> String {
     let sdp = sdp(line, line.codec(), Direction::Both, 1).replace('\r', "");
     let (extension, replaces) = match &parties.role {
         Role::Calls { extension, replaces } => (extension.as_str(), replaces.as_deref()),
-        Role::IsCalled => ("", None),
+        Role::IsCalled | Role::Rings => ("", None),
     };
     let replaces = replaces.map_or_else(String::new, |call| format!("\nRequire: replaces\nReplaces: {call}"));
     let (opening, late_cancel, own, peer) = match &parties.role {
@@ -30,7 +33,8 @@ pub(super) fn scenario(parties: &Parties, relay: SocketAddr, line: &Line) -> Str
             let peer = "<sip:{extension}@{target}>[peer_tag_param]";
             (include_str!("calling.xml"), LATE_CANCEL, "<sip:{user}@{target}>;tag=[call_number]-[pid]", peer)
         }
-        Role::IsCalled => (include_str!("called.xml"), "", "<sip:{user}@{relay}>;tag=[call_number]-[pid]", "[$peer]"),
+        Role::IsCalled => (include_str!("called.xml"), "", CALLED, "[$peer]"),
+        Role::Rings => (include_str!("ringing.xml"), "", CALLED, "[$peer]"),
     };
     include_str!("talk.xml")
         .replace("{opening}", opening)
@@ -48,13 +52,13 @@ pub(super) fn scenario(parties: &Parties, relay: SocketAddr, line: &Line) -> Str
 
 /// Where the SIPp behind `relay` listens. It opens fixed ports, those for media too although it sends none, and would meet
 /// other SIPps there; so it has a loopback address of its own, made of the relay's port.
-pub(super) fn address(relay: SocketAddr) -> SocketAddr {
+pub(crate) fn address(relay: SocketAddr) -> SocketAddr {
     let [high, low] = relay.port().to_be_bytes();
     (Ipv4Addr::new(127, 1, high, low), PORT).into()
 }
 
 /// Whether it does listen.
-pub(super) fn listens(relay: SocketAddr) -> bool {
+pub(crate) fn listens(relay: SocketAddr) -> bool {
     UdpSocket::bind(address(relay)).is_err_and(|error| error.kind() == io::ErrorKind::AddrInUse)
 }
 
