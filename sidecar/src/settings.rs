@@ -6,6 +6,7 @@
 
 mod keys;
 mod profile;
+mod service;
 mod tool;
 
 use std::collections::BTreeMap;
@@ -14,6 +15,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 pub use profile::{BargeInMode, Profile};
+pub use service::{Http, Log, Webhooks};
 pub use tool::{Action, Filler, Tool, Webhook};
 
 /// One section as it stands in the file.
@@ -79,6 +81,12 @@ pub struct General {
     pub workers: usize,
     /// Most sessions at once; 0: no limit.
     pub max_sessions: usize,
+    /// The control API.
+    pub http: Http,
+    /// Whom to tell of all calls.
+    pub webhooks: Webhooks,
+    /// The call log.
+    pub log: Log,
 }
 
 /// One thing that is wrong with the configuration.
@@ -114,7 +122,8 @@ impl Settings {
         }
         for section in others {
             if section.name == "general" {
-                keys::apply(section, keys::GENERAL, &mut settings.general, &mut errors);
+                keys::apply(section, &keys::general(), &mut settings.general, &mut errors);
+                settings.general.check(section, &mut errors);
             } else if settings.profiles.contains_key(&section.name) || tools.contains_key(&section.name) {
                 errors.extend(twice(section));
             } else if let Some(profile) = Profile::parse(section, &tools, &folders, &mut errors) {

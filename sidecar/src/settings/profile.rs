@@ -12,7 +12,7 @@ use ai_media::playout::Backlog;
 use openssl::x509::X509;
 
 use super::keys::{self, Key, boolean, number, pair, set, word};
-use super::{Folders, RawSection, SettingsError, Tool};
+use super::{Folders, RawSection, SettingsError, Tool, Webhooks, service};
 use crate::connector::Connector;
 use crate::options::CallOptions;
 use crate::sound::Sound;
@@ -65,6 +65,8 @@ pub struct Profile {
     pub send_dtmf: bool,
     /// Channel variables the agent may set; empty: none.
     pub settable_variables: Vec<String>,
+    /// Whom to tell of this profile's calls.
+    pub webhooks: Webhooks,
     /// Connects to the provider, with the trust this profile gives.
     pub(crate) connector: Connector,
     tls_ca_file: String,
@@ -194,6 +196,8 @@ pub(super) const KEYS: &[Key<Profile>] = &[
         profile.settable_variables.push(variable_name(value)?);
         Ok(())
     }),
+    ("webhook", |profile, value| profile.webhooks.add(value)),
+    ("webhook_secret", |profile, value| set(&mut profile.webhooks.secret, service::secret(value))),
     ("tls_ca_file", |profile, value| text(&mut profile.tls_ca_file, value)),
     ("tls_verify", |profile, value| set(&mut profile.tls_verify, boolean(value))),
 ];
@@ -219,6 +223,9 @@ impl Profile {
             if !provider.local_barge_in && !has(section, "barge_in") {
                 profile.barge_in = BargeInMode::Server;
             }
+        }
+        if let Err((key, problem)) = profile.webhooks.check() {
+            errors.push(at(section, key, problem));
         }
         for load in [Self::load_instructions, Self::load_waiting_sound, Self::load_tls] {
             if let Err((key, problem)) = load(&mut profile, folders) {
@@ -260,6 +267,7 @@ impl Profile {
             tools: Vec::new(),
             send_dtmf: false,
             settable_variables: Vec::new(),
+            webhooks: Webhooks::default(),
             connector: Connector::default(),
             tls_ca_file: String::new(),
             tls_verify: true,

@@ -149,7 +149,8 @@ fn the_sample_file_explains_every_key_and_no_other() {
         .filter(|key| key.chars().all(|character| character.is_ascii_lowercase() || character == '_'))
         .collect();
     let known = profile::KEYS.iter().map(|(key, _)| *key);
-    let known = known.chain(tool::KEYS.iter().map(|(key, _)| *key)).chain(keys::GENERAL.iter().map(|(key, _)| *key));
+    let known =
+        known.chain(tool::KEYS.iter().map(|(key, _)| *key)).chain(keys::general().into_iter().map(|(key, _)| key));
     let known = known.collect();
     assert_eq!(explained, known);
 }
