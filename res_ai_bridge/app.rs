@@ -38,7 +38,7 @@ extern "C" fn res_ai_bridge_exec(raw: *mut ast_channel, arguments: *const c_char
         if let (None, Some(bridge)) = (results.begun, module::bridge()) {
             bridge.sidecar.turned_away(outcome.status);
         }
-        if channel.is_hung_up() { -1 } else { 0 }
+        if channel.is_hung_up() || outcome.hang_up { -1 } else { 0 }
     })
 }
 

@@ -1,7 +1,7 @@
 //! `ai_bridge.conf` through Asterisk's own loader: templates, `#include` and `#exec` work, `${…}` is expanded.
 
 use std::ffi::{CStr, c_char};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::ptr;
 
 use ai_sidecar::settings::{Folders, RawEntry, RawSection, Settings};
@@ -32,6 +32,13 @@ pub(crate) fn load() -> Option<Settings> {
 fn config_dir() -> PathBuf {
     // SAFETY: the pointer is set to a NUL-terminated string before any module loads and is not changed after that.
     unsafe { text(ffi::ast_config_AST_CONFIG_DIR) }.into()
+}
+
+/// Asterisk's `astdbdir`.
+pub(crate) fn database_dir() -> PathBuf {
+    // SAFETY: as above. It is the file in that directory.
+    let file = PathBuf::from(unsafe { text(ffi::ast_config_AST_DB) });
+    file.parent().map(Path::to_owned).unwrap_or_default()
 }
 
 /// Where `Playback()` looks for sounds: those in the language of the exchange come first.

@@ -9,7 +9,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use ai_sidecar::settings::Settings;
-use ai_sidecar::{Sidecar, SidecarConfig};
+use ai_sidecar::{Observers, Sidecar, SidecarConfig, ThreadHooks};
 use arc_swap::{ArcSwap, ArcSwapOption};
 use tracing::{error, info, warn};
 
@@ -28,9 +28,10 @@ const TESTS: c_int = cfg!(feature = "checked") as c_int;
 /// The module while it is loaded.
 pub(crate) struct Bridge {
     /// Threads and sessions.
-    pub(crate) sidecar: Sidecar,
+    pub(crate) sidecar: Arc<Sidecar>,
     settings: ArcSwap<Settings>,
     ami_events: ami::Events,
+    observers: Observers,
 }
 
 impl Bridge {
@@ -56,9 +57,9 @@ fn load() -> bool {
     log::install();
     log::install_panic_hook();
     Heritage::note();
-    let Some(settings) = config::load() else { return false };
+    let Some(settings) = config::load().map(Arc::new) else { return false };
     let sidecar = match start_sidecar(settings.general.workers) {
-        Ok(sidecar) => sidecar,
+        Ok(sidecar) => Arc::new(sidecar),
         Err(problem) => {
             error!("AI: the sidecar's threads cannot be started: {problem}");
             return false;
@@ -73,7 +74,16 @@ fn load() -> bool {
             return false;
         }
     };
-    BRIDGE.store(Some(Arc::new(Bridge { sidecar, settings: ArcSwap::from_pointee(settings), ami_events })));
+    let observers = match start_observers(&sidecar, &settings) {
+        Ok(observers) => observers,
+        Err(problem) => {
+            error!("AI: the thread for the control API cannot be started: {problem}");
+            sidecar.shut_down(UNLOAD_PATIENCE);
+            ami_events.wait_for_end(UNLOAD_PATIENCE);
+            return false;
+        }
+    };
+    BRIDGE.store(Some(Arc::new(Bridge { sidecar, settings: ArcSwap::new(settings), ami_events, observers })));
     // SAFETY: the name is a NUL-terminated string; the functions registered live as long as the process.
     if unsafe { ffi::ai_shim_register_application(c"AI".as_ptr()) } != 0 {
         error!("AI: there is an application AI() already; another module has it");
@@ -126,8 +136,10 @@ fn take_down() {
 /// Ends sessions and threads.
 fn close(patience: Duration) {
     if let Some(bridge) = BRIDGE.swap(None) {
+        bridge.observers.drain();
         bridge.sidecar.shut_down(patience);
         bridge.ami_events.wait_for_end(patience);
+        bridge.observers.end(patience);
     }
 }
 
@@ -140,13 +152,14 @@ extern "C" fn at_exit() {
 extern "C" fn res_ai_bridge_reload() -> c_int {
     guard::enter(0, || {
         let Some(bridge) = bridge() else { return 0 };
-        match config::load() {
+        match config::load().map(Arc::new) {
             Some(settings) => {
                 if settings.general.workers != bridge.settings().general.workers {
                     warn!("AI: a new number of workers takes effect when the module is loaded again");
                 }
                 info!("AI: new configuration with {} profiles in force for new calls", settings.profiles.len());
-                bridge.settings.store(Arc::new(settings));
+                bridge.observers.follow(&settings);
+                bridge.settings.store(settings);
             }
             None => error!("AI: the configuration was not changed; the one before stays in force"),
         }
@@ -163,6 +176,11 @@ fn start_sidecar(workers: usize) -> std::io::Result<Sidecar> {
         dialler: &Originator,
     };
     without_signals(|| Sidecar::start(config))
+}
+
+fn start_observers(sidecar: &Arc<Sidecar>, settings: &Arc<Settings>) -> std::io::Result<Observers> {
+    let hooks = ThreadHooks { on_start: observer_starts, on_stop: thread_stops };
+    without_signals(|| Observers::start(sidecar, settings, &config::database_dir(), hooks))
 }
 
 /// Starts a thread of ours beside those of the sidecar.
@@ -259,6 +277,10 @@ fn without_signals<T>(start: impl FnOnce() -> T) -> T {
 
 fn thread_starts() {
     register_thread(c"ai_sidecar");
+}
+
+fn observer_starts() {
+    register_thread(c"ai_observer");
 }
 
 /// Makes the thread an ordinary one, and shows it to Asterisk as `name`.

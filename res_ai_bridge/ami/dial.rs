@@ -63,8 +63,8 @@ fn request(action: &Action) -> Result<DialRequest, String> {
 #[unsafe(no_mangle)]
 extern "C" fn res_ai_bridge_ami_hangup(client: *mut mansession, message: *const message) -> c_int {
     act(client, message, |action| {
-        let hung_up =
-            module::bridge().is_some_and(|bridge| bridge.sidecar.outbound().hang_up(&action.header(c"Session")));
-        if hung_up { action.succeed("Call hung up") } else { action.fail("Session: there is no such outbound call") }
+        let session = action.header(c"Session");
+        let hung_up = module::bridge().is_some_and(|bridge| bridge.sidecar.hang_up(&session).is_ok());
+        if hung_up { action.succeed("Call hung up") } else { action.fail("Session: there is no such call") }
     })
 }

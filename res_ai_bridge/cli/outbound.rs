@@ -90,13 +90,13 @@ extern "C" fn res_ai_bridge_cli_hangup(
 ) -> *mut c_char {
     const HELP: Help = Help {
         command: c"ai hangup",
-        usage: c"Usage: ai hangup <call|all>\n       Hangs up a call that was made for an agent, in whatever state it is.\n",
+        usage: c"Usage: ai hangup <call|all>\n       Hangs up a call, one that was made for an agent in whatever state it is; all: those that were made.\n",
     };
     command(&HELP, entry, what, arguments, complete_call, |words| match (words, module::bridge()) {
         ([id], Some(bridge)) if id == "all" => {
             Answer::Text(format!("{} calls hung up\n", bridge.sidecar.outbound().hang_up_all()))
         }
-        ([id], Some(bridge)) if bridge.sidecar.outbound().hang_up(id) => Answer::Text(format!("call {id} hung up\n")),
+        ([id], Some(bridge)) if bridge.sidecar.hang_up(id).is_ok() => Answer::Text(format!("call {id} hung up\n")),
         ([id], _) => Answer::Text(format!("there is no call {id}; 'ai show calls' lists them\n")),
         _ => Answer::Usage,
     })

@@ -4,6 +4,7 @@
 //!  any thread                                       threads of the call
 //!  Sidecar::say, context ── Order, bounded ───────► task ─► dialect      answered when the dialect has taken it
 //!  Sidecar::hold, resume, stop ── one flag each ──► channel thread       at once, whatever the AI does
+//!  Sidecar::hang_up, transfer ── the same ────────► channel thread
 //! ```
 
 use std::sync::Arc;
@@ -12,9 +13,10 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TrySendError, bounded};
 
-use crate::Sidecar;
 use crate::events::CallState;
 use crate::link::Shared;
+use crate::settings::Settings;
+use crate::{Outcome, Sidecar, tools};
 
 /// Longest text for [`Sidecar::say`] and [`Sidecar::context`]. [bytes]
 pub const TEXT_MAX: usize = 4096;
@@ -24,7 +26,7 @@ const PATIENCE: Duration = Duration::from_secs(1);
 const ORDERS: usize = 16;
 
 /// Why an order was not carried out.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ControlError {
     /// No session has this id, and none runs on a channel of this name.
@@ -51,6 +53,9 @@ pub enum ControlError {
     /// The call's task is late. The order is forgotten; a later try may help.
     #[error("the session did not take the order within {} s", PATIENCE.as_secs())]
     NoAnswer,
+    /// The profile does not allow a transfer to there.
+    #[error("{0}")]
+    NotAllowed(String),
 }
 
 /// Every function that takes a `session` finds it by its id (`AISESSION`) or by the name its channel had when it began.
@@ -96,6 +101,38 @@ impl Sidecar {
     /// [`ControlError::NoSession`].
     pub fn stop(&self, session: &str) -> Result<(), ControlError> {
         self.find(session).map(|shared| shared.stop())
+    }
+
+    /// As [`Sidecar::stop`], and the channel is hung up: its dialplan does not go on. An outbound call ends in whatever
+    /// state it is. Waits for a lock of the exchange then: not on a sidecar thread.
+    ///
+    /// # Errors
+    /// [`ControlError::NoSession`].
+    pub fn hang_up(&self, session: &str) -> Result<(), ControlError> {
+        if self.outbound().hang_up(session) {
+            return Ok(());
+        }
+        self.find(session).map(|shared| shared.end_with(Outcome::hung_up_from_outside()))
+    }
+
+    /// Ends the session with `AISTATUS=TRANSFER` and the target in `AITRANSFER`; the dialplan does the rest. The target
+    /// is `extension` in `context`, one of those that the session's profile in `settings` allows, or in the first of them.
+    ///
+    /// # Errors
+    /// [`ControlError::NoSession`], [`ControlError::NotAllowed`].
+    pub fn transfer(
+        &self,
+        session: &str,
+        settings: &Settings,
+        extension: &str,
+        context: Option<&str>,
+    ) -> Result<(), ControlError> {
+        let shared = self.find(session)?;
+        let contexts =
+            settings.profile(Some(&shared.info.profile)).map_or(&[][..], |profile| &profile.transfer_contexts);
+        let target = tools::target(contexts, extension, context).map_err(ControlError::NotAllowed)?;
+        shared.end_with(Outcome::transferred_from_outside(target));
+        Ok(())
     }
 
     fn find(&self, session: &str) -> Result<Arc<Shared>, ControlError> {

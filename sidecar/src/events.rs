@@ -83,6 +83,20 @@ pub enum Direction {
     Assist,
 }
 
+impl Direction {
+    /// All there are.
+    pub const ALL: [Self; 3] = [Self::Inbound, Self::Outbound, Self::Assist];
+
+    /// Its name, as in JSON.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Inbound => "inbound",
+            Self::Outbound => "outbound",
+            Self::Assist => "assist",
+        }
+    }
+}
+
 /// What an [`Event`] tells.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(tag = "event", rename_all = "snake_case")]
@@ -140,7 +154,7 @@ pub enum What {
 
 impl What {
     /// True for a piece of something that an event yet to come tells as a whole.
-    fn is_piece(&self) -> bool {
+    pub(crate) fn is_piece(&self) -> bool {
         matches!(self, Self::Transcript { complete: false, .. } | Self::Suggestion { complete: false, .. })
     }
 
@@ -197,6 +211,23 @@ pub enum CallState {
 }
 
 impl CallState {
+    /// All there are.
+    pub const ALL: &[Self] = &[
+        Self::Dialing,
+        Self::Ringing,
+        Self::Progress,
+        Self::Answered,
+        Self::Human,
+        Self::Machine,
+        Self::Unsure,
+        Self::Connecting,
+        Self::Talking,
+        Self::Reconnecting,
+        Self::OnHold,
+        Self::Held,
+        Self::Ended,
+    ];
+
     /// Its name, as in JSON.
     pub const fn name(self) -> &'static str {
         match self {
@@ -424,6 +455,11 @@ impl Events {
         }
         let _ = all.send(event);
         publisher.last_id += 1;
+    }
+
+    /// The id of the event that was told last, or one that is smaller than that of every event to come.
+    pub(crate) fn last_id(&self) -> u64 {
+        self.publisher().last_id
     }
 
     /// No more events: subscribers read what there is, and then the end.

@@ -1,4 +1,5 @@
-//! HTTP requests: what some providers want before their WebSocket, and web services that are tools. One connection each.
+//! HTTP requests: what some providers want before their WebSocket, web services that are tools, and webhooks. One
+//! connection each.
 
 use std::time::Duration;
 

@@ -13,14 +13,18 @@
 #![forbid(unsafe_code)]
 
 mod agent_line;
+mod api;
 mod call;
+mod call_log;
 mod connector;
 pub mod control;
 pub mod events;
 pub mod exchange;
+mod feed;
 mod http;
 pub mod link;
 mod moderation;
+mod observers;
 pub mod options;
 pub mod outbound;
 mod outcome;
@@ -32,7 +36,10 @@ mod sound;
 mod stats;
 mod tools;
 mod transport;
+mod webhooks;
 
+pub use api::OPENAPI;
+pub use observers::{Observers, ThreadHooks};
 pub use outcome::{Outcome, Status};
 pub use report::Totals;
 pub use runtime::{CallPlan, LimitReached, Seat, Sidecar, SidecarConfig};

@@ -114,6 +114,8 @@ pub(crate) struct Shared {
     woken: AtomicBool,
     closed: AtomicBool,
     stop: AtomicBool,
+    /// How the session is to end, where `stop` is not all that was said.
+    ending: OnceLock<Outcome>,
     orders: Sender<Order>,
     events: Arc<Events>,
     /// How the channel thread has ended the session, and how long it lasted.
@@ -149,6 +151,12 @@ impl Shared {
         self.doorbell.ring();
     }
 
+    /// As [`Shared::stop`], with this outcome. The first one counts.
+    pub(crate) fn end_with(&self, outcome: Outcome) {
+        let _ = self.ending.set(outcome);
+        self.stop();
+    }
+
     /// Holds the agent from outside, or lets go.
     pub(crate) fn hold(&self, held: bool) {
         self.info.condition.set_held(held);
@@ -174,6 +182,9 @@ impl Shared {
 
     fn torn_off(&self) -> Outcome {
         if self.stop.load(Ordering::Acquire) {
+            if let Some(outcome) = self.ending.get() {
+                return outcome.clone();
+            }
             return Outcome::new(Status::Stopped, "the session was stopped from outside");
         }
         Outcome::new(Status::Error, "the call's task ended unexpectedly")
@@ -215,6 +226,7 @@ pub(crate) fn link(
         woken: AtomicBool::new(false),
         closed: AtomicBool::new(false),
         stop: AtomicBool::new(false),
+        ending: OnceLock::new(),
         orders: order_sender,
         events,
         ended: OnceLock::new(),
@@ -429,6 +441,8 @@ impl Shared {
             id: "1.0001".to_owned(),
             profile: "p".to_owned(),
             origin,
+            dialect: "openai".to_owned(),
+            began: std::time::SystemTime::now(),
             started: Instant::now(),
             condition: crate::control::Condition::default(),
             stats: crate::CallStats::default(),

@@ -48,6 +48,30 @@ pub enum Status {
 }
 
 impl Status {
+    /// All there are.
+    pub const ALL: &[Self] = &[
+        Self::Hangup,
+        Self::Complete,
+        Self::Transfer,
+        Self::Dtmf,
+        Self::Timeout,
+        Self::Idle,
+        Self::Stopped,
+        Self::Limit,
+        Self::NoProfile,
+        Self::ConnFail,
+        Self::AuthFail,
+        Self::Lost,
+        Self::Machine,
+        Self::Busy,
+        Self::NoAnswer,
+        Self::Declined,
+        Self::Congestion,
+        Self::Unallocated,
+        Self::Failed,
+        Self::Error,
+    ];
+
     /// The word the dialplan sees.
     pub const fn name(self) -> &'static str {
         match self {
@@ -100,17 +124,30 @@ pub struct Outcome {
     pub transfer: Option<String>,
     /// `AIDIGIT`.
     pub digit: Option<char>,
+    /// The channel is to be hung up, in the place of the dialplan's going on.
+    pub hang_up: bool,
 }
 
 impl Outcome {
     /// An end of kind `status`, explained by `reason`.
     pub fn new(status: Status, reason: impl AsRef<str>) -> Self {
-        Self { status, reason: one_line(reason.as_ref()), transfer: None, digit: None }
+        Self { status, reason: one_line(reason.as_ref()), transfer: None, digit: None, hang_up: false }
     }
 
     /// The caller pressed the end digit `digit`.
     pub fn digit(digit: char) -> Self {
         Self { digit: Some(digit), ..Self::new(Status::Dtmf, format!("the caller pressed {digit}")) }
+    }
+
+    /// Somebody hung up from outside.
+    pub(crate) fn hung_up_from_outside() -> Self {
+        Self { hang_up: true, ..Self::new(Status::Stopped, "the call was hung up from outside") }
+    }
+
+    /// Somebody sent the caller to `target`, `exten@context`, from outside.
+    pub(crate) fn transferred_from_outside(target: String) -> Self {
+        let reason = format!("the caller was transferred to {target} from outside");
+        Self { transfer: Some(target), ..Self::new(Status::Transfer, reason) }
     }
 
     /// The agent sent the caller to `target`, `exten[@context]`.

@@ -85,7 +85,7 @@ impl Report {
 
 impl Drop for Report {
     fn drop(&mut self) {
-        let (Outcome { status, reason, transfer, digit }, duration) = self.shared.ended();
+        let (Outcome { status, reason, transfer, digit, .. }, duration) = self.shared.ended();
         let stats = &self.shared.info.stats;
         let mut totals = self.ledger.totals();
         totals.count(status);

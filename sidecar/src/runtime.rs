@@ -155,6 +155,8 @@ impl Sidecar {
             id: plan.line.as_ref().map_or_else(|| self.sessions.next_id(), |line| line.id().to_owned()),
             profile: plan.route.profile().name.clone(),
             origin,
+            dialect: plan.route.profile().dialect.clone(),
+            began: SystemTime::now(),
             started: Instant::now(),
             condition: Condition::default(),
             stats: CallStats::default(),
@@ -219,6 +221,11 @@ impl Sidecar {
     /// What happens in all calls.
     pub fn events(&self) -> &Events {
         &self.events
+    }
+
+    /// What the sessions that are over come to: figures that only grow.
+    pub(crate) fn totals_of_ended(&self) -> Totals {
+        self.ledger.totals().clone()
     }
 
     /// What all sessions so far come to, those included that are up.

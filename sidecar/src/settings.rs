@@ -6,6 +6,7 @@
 
 mod keys;
 mod profile;
+mod service;
 mod tool;
 mod trunk;
 
@@ -15,6 +16,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 pub use profile::{BargeInMode, OnMachine, Profile};
+pub use service::{Http, Log, Webhooks};
 pub use tool::{Action, Filler, Tool, Webhook};
 pub use trunk::{DialTemplate, Trunk};
 
@@ -85,6 +87,12 @@ pub struct General {
     pub max_sessions: usize,
     /// The call detail record tells how the conversation went.
     pub cdr_userfield: bool,
+    /// The control API.
+    pub http: Http,
+    /// Whom to tell of all calls.
+    pub webhooks: Webhooks,
+    /// The call log.
+    pub log: Log,
 }
 
 /// One thing that is wrong with the configuration.
@@ -120,7 +128,8 @@ impl Settings {
         }
         for section in others {
             if section.name == "general" {
-                keys::apply(section, keys::GENERAL, &mut settings.general, &mut errors);
+                keys::apply(section, &keys::general(), &mut settings.general, &mut errors);
+                settings.general.check(section, &mut errors);
             } else if settings.has(&section.name) || tools.contains_key(&section.name) {
                 errors.extend(twice(section));
             } else if trunk::is_trunk(section) {

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use hdrhistogram::Histogram;
 
@@ -186,6 +186,10 @@ pub struct SessionInfo {
     pub profile: String,
     /// Where it comes from.
     pub origin: Origin,
+    /// Name of the protocol it began to speak.
+    pub dialect: String,
+    /// When it began, by the clock on the wall.
+    pub began: SystemTime,
     /// When it began.
     pub started: Instant,
     /// What it is doing.

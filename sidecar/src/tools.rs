@@ -226,17 +226,25 @@ fn variable(profile: &Profile, arguments: &Value) -> Result<Work, String> {
     Ok(Work::Variable { name: name.clone(), value: value.to_owned() })
 }
 
-/// `exten[@context]`, checked: it reaches the dialplan, so it must be nothing but an extension in an allowed context.
+/// The target that the agent asks for, checked.
 fn transfer(profile: &Profile, arguments: &Value) -> Result<String, String> {
-    let extension = arguments["extension"].as_str().unwrap_or_default();
+    let context = match &arguments["context"] {
+        Value::Null => None,
+        asked => Some(asked.as_str().unwrap_or_default()),
+    };
+    target(&profile.transfer_contexts, arguments["extension"].as_str().unwrap_or_default(), context)
+}
+
+/// `exten@context`, checked: it reaches the dialplan, so it must be nothing but an extension in one of `contexts`; in the
+/// first of them unless told otherwise.
+pub(crate) fn target(contexts: &[String], extension: &str, context: Option<&str>) -> Result<String, String> {
     let allowed = |character: char| character.is_ascii_alphanumeric() || "*#+_-.".contains(character);
     if extension.is_empty() || extension.len() > EXTENSION_MAX || !extension.chars().all(allowed) {
         return Err("extension: expected digits or letters, for example 200".to_owned());
     }
-    let contexts = &profile.transfer_contexts;
-    let context = match &arguments["context"] {
-        Value::Null => contexts.first(),
-        asked => contexts.iter().find(|context| Some(context.as_str()) == asked.as_str()),
+    let context = match context {
+        None => contexts.first(),
+        Some(asked) => contexts.iter().find(|context| *context == asked),
     };
     let context = context.ok_or_else(|| format!("context: transfers are allowed to {}", contexts.join(", ")))?;
     Ok(format!("{extension}@{context}"))

@@ -10,7 +10,7 @@ set -euo pipefail
 
 SUITE=forky # the first Debian release that carries Asterisk 22
 ROOT_PACKAGES="asterisk asterisk-dev ca-certificates"
-BUILD_PACKAGES="build-essential libclang-dev libssl-dev pkg-config"
+BUILD_PACKAGES="build-essential libclang-dev libsqlite3-dev libssl-dev pkg-config"
 TEST_PACKAGES="sip-tester baresip-core espeak-ng util-linux openssl fonts-dejavu-core python3-venv"
 ROOT_LAYOUT=1 # raise it when prepare_root changes
 

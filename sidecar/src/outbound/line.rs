@@ -89,6 +89,8 @@ pub struct Call {
     pub phone_number: String,
     /// Name of the profile.
     pub profile: String,
+    /// The protocol it is to speak to the AI.
+    pub dialect: String,
     /// Name of the trunk.
     pub trunk: String,
     /// The number it is made from; `None`: the trunk's own.
@@ -199,6 +201,7 @@ impl Record {
             id: self.id.clone(),
             phone_number: self.number.clone(),
             profile: self.profile.name.clone(),
+            dialect: self.profile.dialect.clone(),
             trunk: self.trunk.clone(),
             caller_id: self.caller_id.clone(),
             state: talking.map_or(now.state, |session| session.info.condition.state()),

@@ -1,17 +1,22 @@
 //! Keys and their values: one table a section kind, one function a kind of value.
 
-use super::{General, RawEntry, RawSection, SettingsError};
+use super::{General, RawEntry, RawSection, SettingsError, service};
 
 /// A key: its name and what sets it. The setter answers what is wrong, in words that follow "key = value: ".
 pub(super) type Key<T> = (&'static str, fn(&mut T, &str) -> Result<(), String>);
 
-/// Keys of `[general]`.
-pub(super) const GENERAL: &[Key<General>] = &[
+/// Keys of `[general]` about calls.
+const CALLS: &[Key<General>] = &[
     ("default_profile", |general, value| set(&mut general.default_profile, Ok(value.to_owned()))),
     ("workers", |general, value| set(&mut general.workers, number(value, 0, 64))),
     ("cdr_userfield", |general, value| set(&mut general.cdr_userfield, boolean(value))),
     ("max_sessions", |general, value| set(&mut general.max_sessions, number(value, 0, 100_000))),
 ];
+
+/// Keys of `[general]`.
+pub(super) fn general() -> Vec<Key<General>> {
+    [CALLS, service::KEYS].concat()
+}
 
 /// Applies every line of `section` to `target` by the table `keys`. An empty value leaves the default.
 pub(super) fn apply<T>(section: &RawSection, keys: &[Key<T>], target: &mut T, errors: &mut Vec<SettingsError>) {
@@ -64,6 +69,11 @@ pub(super) fn boolean(text: &str) -> Result<bool, String> {
         "no" | "false" | "off" | "0" | "n" | "f" => Ok(false),
         _ => Err(format!("'{text}' is neither yes nor no")),
     }
+}
+
+/// True for Asterisk's words for no.
+pub(super) fn off(text: &str) -> bool {
+    boolean(text) == Ok(false)
 }
 
 /// One word of a list.

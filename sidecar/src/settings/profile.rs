@@ -12,7 +12,7 @@ use ai_media::playout::Backlog;
 use openssl::x509::X509;
 
 use super::keys::{self, Key, boolean, number, pair, set, word};
-use super::{Folders, RawSection, SettingsError, Tool};
+use super::{Folders, RawSection, SettingsError, Tool, Webhooks, service};
 use crate::connector::Connector;
 use crate::options::CallOptions;
 use crate::sound::Sound;
@@ -73,6 +73,8 @@ pub struct Profile {
     pub machine_message: String,
     /// How Asterisk's `AMD()` tells people from machines.
     pub amd_arguments: String,
+    /// Whom to tell of this profile's calls.
+    pub webhooks: Webhooks,
     /// Connects to the provider, with the trust this profile gives.
     pub(crate) connector: Connector,
     tls_ca_file: String,
@@ -229,6 +231,8 @@ pub(super) const KEYS: &[Key<Profile>] = &[
     ("on_machine", |profile, value| set(&mut profile.on_machine, word(value, OnMachine::WORDS))),
     ("machine_message", |profile, value| text(&mut profile.machine_message, value)),
     ("amd_arguments", |profile, value| set(&mut profile.amd_arguments, amd_arguments(value))),
+    ("webhook", |profile, value| profile.webhooks.add(value)),
+    ("webhook_secret", |profile, value| set(&mut profile.webhooks.secret, service::secret(value))),
     ("tls_ca_file", |profile, value| text(&mut profile.tls_ca_file, value)),
     ("tls_verify", |profile, value| set(&mut profile.tls_verify, boolean(value))),
 ];
@@ -258,6 +262,9 @@ impl Profile {
         if profile.on_machine == OnMachine::Message && profile.machine_message.is_empty() {
             let problem = "on_machine: message needs a machine_message, the name of a sound".to_owned();
             errors.push(at(section, "on_machine", problem));
+        }
+        if let Err((key, problem)) = profile.webhooks.check() {
+            errors.push(at(section, key, problem));
         }
         for load in [Self::load_instructions, Self::load_waiting_sound, Self::load_tls] {
             if let Err((key, problem)) = load(&mut profile, folders) {
@@ -303,6 +310,7 @@ impl Profile {
             on_machine: OnMachine::default(),
             machine_message: String::new(),
             amd_arguments: AMD_ARGUMENTS.to_owned(),
+            webhooks: Webhooks::default(),
             connector: Connector::default(),
             tls_ca_file: String::new(),
             tls_verify: true,
