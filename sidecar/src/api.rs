@@ -9,6 +9,7 @@
 //! often, a call's task does not wait behind it, and a request does not wait behind a call's.
 
 mod calls;
+mod dial;
 mod guard;
 mod metrics;
 mod problem;
@@ -40,6 +41,8 @@ use crate::webhooks::Webhooks;
 /// The description of all this, OpenAPI 3.1.
 pub const OPENAPI: &str = include_str!("api/openapi.json");
 
+/// Where the calls are.
+const CALLS: &str = "/api/calls";
 /// Where the WebSocket is.
 const WS: &str = "/ws";
 /// Most WebSockets at a time.
@@ -100,7 +103,8 @@ fn router(desk: Arc<Desk>, http: &Http) -> Router {
         .route("/metrics", get(service::metrics))
         .route("/api/openapi.json", get(service::openapi))
         .route("/api/profiles", get(service::profiles))
-        .route("/api/calls", get(calls::list))
+        .route(CALLS, get(calls::list))
+        .route("/api/calls/dial", post(dial::dial))
         .route("/api/calls/{id}", get(calls::one))
         .route("/api/calls/{id}/transcript", get(calls::transcript))
         .route("/api/calls/{id}/hangup", post(calls::hang_up))

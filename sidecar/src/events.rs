@@ -6,8 +6,8 @@
 //! ```
 //!
 //! `events.schema.json` beside this file is the contract of the JSON form. Fields and kinds may be added to it; what is there
-//! keeps its meaning. A session's first event is its `call_start` and its last its `call_end`. In an outbound call that is the call, from the order to
-//! dial until its line is free, and the session in it tells its state.
+//! keeps its meaning. A session's first event is its `call_start` and its last its `call_end`. In an outbound call that is
+//! the call, from the order to dial until its line is free, and the session in it tells its state.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};

@@ -123,7 +123,9 @@ fn a_port_that_is_taken_is_an_error_in_the_log_and_calls_go_on() {
 
 #[test]
 fn the_description_is_right() {
-    let (stage, api) = stage(&Keys { general: "database = calls.sqlite3\nhttp_rate_max = 0", profile: "" });
+    // A trunk that nobody is behind, so that calls can be made and fail.
+    let profile = "[nobody]\ntype = trunk\ndial = PJSIP/1001/sip:{{number}}@127.0.0.1:9\nmax_calls = 5";
+    let (stage, api) = stage(&Keys { general: "database = calls.sqlite3\nhttp_rate_max = 0", profile });
     let (call, _session) = stage.talk("100");
     call.hang_up();
     stage.assert_nothing_left();

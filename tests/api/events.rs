@@ -12,10 +12,10 @@ use crate::common::http::Api;
 use crate::common::python::PythonServer;
 use crate::common::{SOON, eventually};
 
-type Client = WebSocket<TcpStream>;
+pub(super) type Client = WebSocket<TcpStream>;
 
 /// Opens `/ws`; `headers` are those of the handshake.
-fn follow(api: &Api, query: &str, headers: &[(&'static str, &str)]) -> Result<Client, tungstenite::Error> {
+pub(super) fn follow(api: &Api, query: &str, headers: &[(&'static str, &str)]) -> Result<Client, tungstenite::Error> {
     let stream = TcpStream::connect(api.address)?;
     stream.set_read_timeout(Some(SOON))?;
     let mut request = format!("ws://{}/ws{query}", api.address).into_client_request()?;
@@ -28,7 +28,7 @@ fn follow(api: &Api, query: &str, headers: &[(&'static str, &str)]) -> Result<Cl
     })
 }
 
-fn next(client: &mut Client) -> Value {
+pub(super) fn next(client: &mut Client) -> Value {
     loop {
         match client.read().expect("an event comes") {
             Message::Text(text) => return serde_json::from_str(&text).expect("JSON"),

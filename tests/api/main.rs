@@ -4,6 +4,7 @@
 mod common;
 
 mod calls;
+mod dial;
 mod doors;
 mod events;
 mod load;

@@ -25,6 +25,8 @@ pub(super) struct Problem {
     #[serde(serialize_with = "code")]
     status: StatusCode,
     detail: Cow<'static, str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    field: Option<&'static str>,
     #[serde(skip)]
     retry_after: Option<Duration>,
 }
@@ -32,12 +34,17 @@ pub(super) struct Problem {
 impl Problem {
     pub(super) fn new(status: StatusCode, detail: impl Into<Cow<'static, str>>) -> Self {
         let title = status.canonical_reason().unwrap_or("Problem");
-        Self { kind: "about:blank", title, status, detail: detail.into(), retry_after: None }
+        Self { kind: "about:blank", title, status, detail: detail.into(), field: None, retry_after: None }
     }
 
     /// Something that passes.
     pub(super) fn later(status: StatusCode, detail: impl Into<Cow<'static, str>>, after: Duration) -> Self {
         Self { retry_after: Some(after), ..Self::new(status, detail) }
+    }
+
+    /// Says which field of the request is wrong.
+    pub(super) fn in_field(self, field: Option<&'static str>) -> Self {
+        Self { field, ..self }
     }
 
     pub(super) fn no_call() -> Self {
