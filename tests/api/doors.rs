@@ -131,6 +131,7 @@ fn the_description_is_right() {
     stage.assert_nothing_left();
     let (_call, _session) = stage.talk("100");
     let output = std::process::Command::new(super::program("schemathesis"))
+        .args(["--config-file", concat!(env!("CARGO_MANIFEST_DIR"), "/tests/api/schemathesis.toml")])
         .args(["run", &format!("http://{}/api/openapi.json", api.address)])
         .args(["--header", &format!("Authorization: Bearer {TOKEN}")])
         .args(["--checks", "all", "--exclude-path", "/ws", "--max-examples", "40", "--seed", "1", "--no-color"])
