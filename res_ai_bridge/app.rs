@@ -110,7 +110,7 @@ fn hold(
     } else if !channel.is_up() && !options.early_connect && !channel.answer() {
         return Outcome::new(Status::Hangup, "the caller hung up");
     }
-    let barge_in = plan.barge_in();
+    let (barge_in, connect_timeout) = (plan.barge_in(), plan.connect_timeout());
     let Some(formats) = borrow_formats(channel, plan.channel_format()) else {
         return failed("Asterisk cannot translate between the phone's codec and signed linear");
     };
@@ -125,7 +125,7 @@ fn hold(
     let limits = Limits {
         end_digits: options.end_digits.clone(),
         max_duration: options.max_duration.or(Some(profile.max_duration)).filter(|limit| !limit.is_zero()),
-        connect_timeout: profile.connect_timeout,
+        connect_timeout,
         jitter_target: profile.jitter_target,
         answer_when_connected: options.early_connect && !channel.is_up(),
         barge_in,

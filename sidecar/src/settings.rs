@@ -152,7 +152,10 @@ impl Settings {
             };
             let route = self.with_fallbacks(profile);
             let last = &route[route.len() - 1].fallback;
-            let problem = if !sections.iter().any(|section| section.name == profile.fallback) {
+            let is_profile = |section: &RawSection| {
+                section.name == profile.fallback && section.name != "general" && !tool::is_tool(section)
+            };
+            let problem = if !sections.iter().any(is_profile) {
                 let others: Vec<_> = self.profiles.keys().filter(|name| **name != section.name).cloned().collect();
                 format!("fallback: there is no profile '{}'; there are {}", profile.fallback, others.join(", "))
             } else if *last == profile.name {
