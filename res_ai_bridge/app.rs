@@ -121,7 +121,7 @@ fn hold(
     let Some(mut plan) = CallPlan::new(settings, profile, &options, channel.phone_format()) else {
         return failed("there is no such dialect");
     };
-    let barge_in = plan.barge_in();
+    let (barge_in, connect_timeout) = (plan.barge_in(), plan.connect_timeout());
     let Some(formats) = borrow_formats(channel, plan.channel_format()) else {
         return failed("Asterisk cannot translate between the phone's codec and signed linear");
     };
@@ -134,7 +134,7 @@ fn hold(
     let limits = Limits {
         end_digits: options.end_digits.clone(),
         max_duration: options.max_duration.or(Some(profile.max_duration)).filter(|limit| !limit.is_zero()),
-        connect_timeout: profile.connect_timeout,
+        connect_timeout,
         jitter_target: profile.jitter_target,
         answer_when_connected: options.early_connect && !channel.is_up(),
         barge_in,

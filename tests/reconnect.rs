@@ -4,7 +4,6 @@
 mod common;
 
 use std::fs;
-use std::path::Path;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
@@ -165,12 +164,34 @@ fn a_fallback_takes_over_at_the_beginning_and_after_a_loss() {
 }
 
 #[test]
+fn a_fallback_is_waited_for_after_a_server_that_never_answers() {
+    let silent = Server::builder().script(Script::new()).door(Door::Silent).start().expect("an agent");
+    let config = |builder: rig::Builder, url: &str| {
+        let profile = |name: &str, url: &str, keys: &str| {
+            format!("[{name}]\ntype = agent\ndialect = openai\nurl = {url}\nmodel = practice\n{keys}\n")
+        };
+        let silent =
+            |name, next| profile(name, &silent.url(), &format!("connect_timeout_ms = 1500\nfallback = {next}"));
+        let config = [silent("one", "two"), silent("two", "spare"), profile("spare", url, "audio = ulaw")];
+        builder.config("ai_bridge.conf", config.join("\n"))
+    };
+    // Longer than the first profile's time and what the channel allows a sidecar that is stuck.
+    let stage = Stage::with(passive(), config, &extension("201", "one,b(server)"));
+    let (call, session) = talk(&stage, "201");
+    assert_eq!(silent.attempts().len(), 2);
+    assert_in_charge(&stage, "201", &call, &session);
+}
+
+#[test]
 fn a_sound_bridges_the_wait_for_a_session() {
     let sound = Chord::narrow(6, Duration::from_secs(1));
-    let file = Path::new(env!("CARGO_TARGET_TMPDIR")).join("waiting.sln16");
-    fs::write(&file, sound.slin(16_000)).expect("the target folder can be written");
-    let keys = format!("waiting_sound = {}\nreconnect_attempts = 50", file.with_extension("").display());
-    let stage = Stage::new(passive(), &keys, "");
+    let stage = Stage::new(passive(), "", "");
+    fs::write(stage.rig.directory().join("etc/wait.sln16"), sound.slin(16_000)).expect("a file can be written");
+    let keys = format!("waiting_sound = {}\nreconnect_attempts = 50", stage.rig.path_inside("etc/wait"));
+    let config = common::profile(&stage.agent.url(), &keys);
+    stage.rig.write_config("ai_bridge.conf", &config).expect("a file can be written");
+    stage.cli("module reload res_ai_bridge.so");
+    stage.rig.wait_log("new configuration", SOON).expect("it is taken");
     let (call, session) = talk(&stage, "100");
     sleep(Duration::from_millis(1500));
     assert!(!call.heard().audio().any(is_sound), "nobody waits for a session that is there");
@@ -183,12 +204,13 @@ fn a_sound_bridges_the_wait_for_a_session() {
     sleep(Duration::from_millis(2200));
     // Twice in a row; µ-law itself leaves about 38 dB.
     let twice = [sound.at_rate(8000), sound.at_rate(8000)].concat();
-    let likeness = compare(&call.heard().pcm(), &twice[200..15_800], 8000);
+    let likeness = compare(&call.heard().pcm(), &twice[..15_800], 8000);
     println!("the sound on the line: SNR {:.1} dB", likeness.snr_db);
     assert!(likeness.snr_db > 20.0, "{likeness:?}");
     stage.agent.set_door(Door::Open);
     let next = stage.session();
-    next.wait_caller_audio(Duration::from_millis(500), SOON).expect("the caller is heard");
+    next.wait_caller_audio(Duration::from_millis(100), SOON).expect("the caller is heard");
+    sleep(Duration::from_millis(600));
     let last = call.heard().audio().rev().find(|packet| is_sound(packet)).expect("it was heard").at;
     assert!(last.elapsed() > Duration::from_millis(300), "it ends when there is a session");
     assert_in_charge(&stage, "100", &call, &next);

@@ -261,6 +261,8 @@ impl Call {
             self.act(now)?;
         } else {
             self.end.keep_caller_audio();
+            // What waits for a session says nothing about how long a frame takes.
+            self.end.heard_at();
         }
         if self.line.pump() && !self.timing.agent_audible() {
             // A turn may start between two frames; playout does not look by itself before the next one.
@@ -326,7 +328,9 @@ impl Call {
             CallerEvent::Interrupted => {
                 info!("AI {}: barge-in, heard on the line", self.id());
                 self.timing.word(now);
-                self.interrupt(true, Noticed::ByUs);
+                // The caller may as well have spoken into a sound that is not the agent's.
+                let audible = self.timing.agent_audible() || !self.line.drained();
+                self.interrupt(audible, Noticed::ByUs);
             }
             CallerEvent::AgentSilent(at) => {
                 if let Some(stop) = self.timing.silent(at.into()) {
@@ -358,8 +362,10 @@ impl Call {
     }
 
     fn give_digits(&mut self, digits: &str) {
-        self.memory.caller_asks();
         if let Some(connection) = &mut self.connection {
+            if !connection.dialect.takes_single_digits() {
+                self.memory.told(&format!("The caller pressed these keys: {digits}"), true);
+            }
             connection.dialect.handle_digits(digits);
         }
     }

@@ -1,6 +1,7 @@
 //! Where a call's sessions with the AI are held: the profile, and those that stand in for it.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use ai_dialect::{Dialect, Provider, Session, Turn};
 use ai_media::Format;
@@ -48,6 +49,11 @@ impl Route {
     /// The profile in use.
     pub(crate) fn profile(&self) -> &Arc<Profile> {
         &self.profiles[0]
+    }
+
+    /// Every profile has failed to connect by then.
+    pub(crate) fn connect_timeout(&self) -> Duration {
+        self.profiles.iter().map(|profile| profile.connect_timeout).sum()
     }
 
     /// Its provider.

@@ -99,6 +99,11 @@ impl CallPlan {
         barge_in::Settings { local, echo_guard: profile.echo_guard }
     }
 
+    /// The AI, or one that stands in for it, must be ready within this.
+    pub fn connect_timeout(&self) -> Duration {
+        self.route.connect_timeout()
+    }
+
     /// The format the channel should read and write: the AI's own law where it speaks G.711, so that bytes pass
     /// untouched, and otherwise linear at the phone's rate. Above 24 kHz only Opus is found in practice, whose
     /// decoder and encoder work at the AI's rate as well and cost less there.

@@ -178,8 +178,13 @@ impl Settings {
             };
             let route = self.with_fallbacks(profile);
             let last = &route[route.len() - 1].fallback;
-            let is_fallback = |section: &RawSection| section.name == profile.fallback && !trunk::is_trunk(section);
-            let problem = if !sections.iter().any(is_fallback) {
+            let is_profile = |section: &RawSection| {
+                section.name == profile.fallback
+                    && section.name != "general"
+                    && !tool::is_tool(section)
+                    && !trunk::is_trunk(section)
+            };
+            let problem = if !sections.iter().any(is_profile) {
                 let others: Vec<_> = self.profiles.keys().filter(|name| **name != section.name).cloned().collect();
                 format!("fallback: there is no profile '{}'; there are {}", profile.fallback, others.join(", "))
             } else if *last == profile.name {

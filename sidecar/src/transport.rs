@@ -31,6 +31,8 @@ const QUEUE_MAX: usize = 1024;
 const PING_EVERY: Duration = Duration::from_secs(5);
 /// A peer that sends nothing at all for so long, not even a pong, is gone.
 const SILENT_MAX: Duration = Duration::from_secs(15);
+/// Caller audio that is still sent when the connection is closed. [ms]
+const CLOSING_AUDIO_MS: u64 = 100;
 /// Patience for the closing handshake.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 
@@ -202,7 +204,10 @@ impl Transport {
 
     /// Says goodbye, with `last` before; a peer that does not answer in time is left.
     pub(crate) async fn close(mut self, last: Vec<String>) {
-        self.queue.retain(|outgoing| outgoing.audio_ms == 0);
+        // The caller's last word still goes, but nobody waits for a peer that is behind.
+        if self.audio_queued_ms > CLOSING_AUDIO_MS {
+            self.queue.retain(|outgoing| outgoing.audio_ms == 0);
+        }
         last.into_iter().for_each(|text| self.send(text));
         let _ = tokio::time::timeout(CLOSE_TIMEOUT, async {
             // What the peer does not take any more it does not need.

@@ -3,12 +3,12 @@
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::{Duration, Instant};
 
-use practice_agent::Session;
+use practice_agent::{Script, Session, Step};
 use rig::{Phone, PhoneCall};
 use serde_json::{Value, json};
 
 use super::common::certificate::{Certificate, DAY};
-use super::common::{SOON, Stage};
+use super::common::{SOON, Stage, eventually};
 use super::service::{Service, answer, dead_port, pauses};
 use super::{assert_goes_on, call, hang_up, passive, refused, texts, tools};
 
@@ -168,5 +168,30 @@ fn a_service_is_trusted_for_its_certificate_or_not_at_all() {
     assert_eq!(refused(&session, "stranger", &order), "the web service cannot be reached");
     assert_eq!(call(&session, "careless", &order)["result"], "no");
     stage.rig.wait_log("tool stranger: ", SOON).expect("the log says more");
+    hang_up(&stage, &phone);
+}
+
+#[test]
+fn a_tool_outlives_the_session_that_called_it() {
+    let service = Service::start(|_, _| {
+        std::thread::sleep(Duration::from_millis(1500));
+        answer(200, r#""cancelled""#)
+    });
+    let (stage, phone, session) = talk(&[("cancel", webhook(&service.url("/"), ""))]);
+    session.perform(Script::new().call_tool("cancel", r#"{"order":"4711"}"#));
+    eventually("the service is asked", SOON, || service.requests().len() == 1);
+    session.perform(Step::Reset);
+    let next = stage.session();
+    let told = |words: &str| {
+        let items = next.events_of("conversation.item.create");
+        items
+            .iter()
+            .any(|event| event.json["item"]["content"][0]["text"].as_str().is_some_and(|text| text.contains(words)))
+    };
+    eventually("the next session is told that it runs", SOON, || told("It is still at work"));
+    assert!(!told("cancelled") && next.events_of("response.create").is_empty(), "there is nothing to say yet");
+    eventually("and then of its answer", SOON, || told(r#"{"ok":true,"result":"cancelled"}"#));
+    next.wait_event("response.create", 0, SOON).expect("the agent speaks about it");
+    assert_eq!(service.requests().len(), 1);
     hang_up(&stage, &phone);
 }

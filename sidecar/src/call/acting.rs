@@ -7,6 +7,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use ai_dialect::Turn;
 use ai_media::background::Sound;
 use serde_json::{Value, json};
 use tokio::task::{Id, JoinSet};
@@ -106,6 +107,19 @@ impl Acting {
         self.running.is_empty()
     }
 
+    /// What a session is told of the tools that run: it would call them again.
+    pub(super) fn still_to_come(&self) -> Vec<Turn> {
+        let told = |running: &Running| {
+            let (name, arguments) = (&running.name, &running.arguments);
+            let text = format!(
+                "You have called the tool {name} with {arguments}. It is still at work, and you will be told its answer: do not \
+                 call it again for that."
+            );
+            Turn::Told { text }
+        };
+        self.running.values().map(told).collect()
+    }
+
     /// The session with the AI is over: those to come do not know what it asked for.
     pub(super) fn session_left(&mut self) {
         self.session += 1;
@@ -179,6 +193,7 @@ impl Call {
 
     fn run_tool(&mut self, call_id: &str, name: &str, arguments: &str, work: Work, now: Instant) {
         info!("AI {}: tool {name} runs", self.id());
+        self.acting.lingers = None;
         let tool = match &work {
             Work::Own(tool, _) => Some(tool.clone()),
             Work::Digits(_) | Work::Variable { .. } => None,
@@ -210,14 +225,17 @@ impl Call {
                 success(value)
             }
             Err(problem) => {
-                warn!("AI {}: tool {} failed after {took}: {}", self.id(), ran.name, one_line(&problem));
+                // What a service or a routine says of it is the agent's to know; the log has the cause.
+                let why = if ran.tool.is_none() { format!(": {}", one_line(&problem)) } else { String::new() };
+                warn!("AI {}: tool {} failed after {took}{why}", self.id(), ran.name);
                 failure(&problem)
             }
         };
         self.deliver(&ran, &result);
         if self.acting.running.is_empty() {
             self.timing.acting(false, now);
-            self.acting.lingers = self.acting.filler.as_ref().map(|_| now + LINGER);
+            let of_a_tool = self.acting.filler.is_some() && !self.acting.waiting;
+            self.acting.lingers = of_a_tool.then(|| now + LINGER);
         }
     }
 
@@ -293,6 +311,8 @@ impl Call {
             self.acting.fillers.push(audio.clone());
         }
         self.acting.filler = Some(Sound::new(audio, looped));
+        // The same once more is begun anew.
+        self.acting.told = None;
     }
 
     /// There is a session: nobody waits for one any more.
@@ -312,8 +332,11 @@ impl Call {
         }
     }
 
-    /// The caller interrupts: no filler that has begun is heard again.
+    /// The caller interrupts: no filler that has begun is heard again, but for the one of a call without a session.
     pub(super) fn silence_filler(&mut self) {
+        if self.acting.waiting {
+            return;
+        }
         self.acting.filler = None;
         self.acting.lingers = None;
         self.tell_filler();

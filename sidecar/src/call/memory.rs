@@ -46,12 +46,9 @@ impl Memory {
     pub(super) fn caller_done(&mut self) {
         self.tells_speech_end = true;
         self.agent_owes_answer = true;
-        self.push(Turn::Said { speaker: Speaker::Caller, text: String::new() });
-    }
-
-    /// The caller did something else that the agent will answer to.
-    pub(super) fn caller_asks(&mut self) {
-        self.agent_owes_answer = true;
+        // A noise is never transcribed: its turn must not get the words of the next one.
+        self.turns.retain(|turn| !is_awaited(turn));
+        self.push(said(Speaker::Caller, ""));
     }
 
     /// Another session is ready.
@@ -83,8 +80,7 @@ impl Memory {
     }
 
     fn caller_said(&mut self, words: &str) {
-        let waits = |turn: &&mut Turn| matches!(turn, Turn::Said { speaker: Speaker::Caller, text } if text.is_empty());
-        match self.turns.iter_mut().find(waits) {
+        match self.turns.iter_mut().find(|turn| is_awaited(turn)) {
             Some(Turn::Said { text, .. }) => clone_within(words, text),
             _ => self.push(said(Speaker::Caller, words)),
         }
@@ -109,6 +105,9 @@ impl Memory {
 
     /// The caller interrupted the agent after `heard_ms` of the `received_ms` that it had said.
     pub(super) fn interrupted(&mut self, heard_ms: u64, received_ms: u64) {
+        if received_ms == 0 {
+            return;
+        }
         self.agent_owes_answer = false;
         if heard_ms >= received_ms {
             return;
@@ -141,8 +140,7 @@ impl Memory {
 
     /// What a session has to know that takes over now.
     pub(super) fn legacy(&self) -> Legacy {
-        let said_something = |turn: &&Turn| !matches!(turn, Turn::Said { text, .. } if text.is_empty());
-        let mut history: Vec<_> = self.turns.iter().filter(said_something).cloned().collect();
+        let mut history: Vec<_> = self.turns.iter().filter(|turn| !is_awaited(turn)).cloned().collect();
         if !self.saying.is_empty() {
             history.push(Turn::Said { speaker: Speaker::Agent, text: format!("{}…", self.saying) });
         }
@@ -169,6 +167,11 @@ impl Memory {
             self.turns.pop_front();
         }
     }
+}
+
+/// True for a turn of the caller whose words have not been told yet.
+fn is_awaited(turn: &Turn) -> bool {
+    matches!(turn, Turn::Said { speaker: Speaker::Caller, text } if text.is_empty())
 }
 
 fn said(speaker: Speaker, text: &str) -> Turn {
@@ -271,6 +274,28 @@ mod tests {
         memory.agent_done();
         memory.said(Caller, "late transcript", true);
         assert!(!owes(&memory));
+    }
+
+    #[test]
+    fn a_noise_that_is_never_transcribed_takes_no_turn() {
+        let mut memory = Memory::default();
+        memory.caller_done();
+        memory.said(Agent, "Sorry?", true);
+        memory.caller_done();
+        memory.said(Agent, "Nine to five.", true);
+        memory.said(Caller, "When are you open?", true);
+        let expected = [(Agent, "Sorry?"), (Caller, "When are you open?"), (Agent, "Nine to five.")];
+        assert_eq!(history(&memory), lines(&expected));
+        (0..TURNS_MAX * 2).for_each(|_| memory.caller_done());
+        assert_eq!(history(&memory), lines(&expected));
+    }
+
+    #[test]
+    fn who_speaks_when_nothing_is_heard_of_the_agent_is_still_owed_an_answer() {
+        let mut memory = Memory::default();
+        memory.caller_done();
+        memory.interrupted(0, 0);
+        assert!(memory.legacy().agent_owes_answer);
     }
 
     #[test]

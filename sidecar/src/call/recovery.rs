@@ -58,6 +58,9 @@ impl Recovery {
         chance: f64,
     ) -> Step {
         let was_up = self.up_since.take();
+        if was_up.is_some() {
+            self.lost.get_or_insert_with(|| (now, outcome.reason.clone()));
+        }
         match outcome.status {
             Status::AuthFail if fallback => return self.fall_back(),
             Status::Lost | Status::ConnFail => {}
@@ -65,9 +68,6 @@ impl Recovery {
         }
         if was_up.is_some_and(|since| now - since >= STABLE) {
             self.attempts = 0;
-        }
-        if was_up.is_some() {
-            self.lost.get_or_insert_with(|| (now, outcome.reason.clone()));
         }
         let Some((_, first)) = &self.lost else {
             return if fallback { self.fall_back() } else { Step::GiveUp(outcome) };
@@ -119,9 +119,13 @@ pub(super) const QUIET: Duration = Duration::from_millis(600);
 /// Patience after a successor that could not be opened.
 const TRY_AGAIN: Duration = Duration::from_secs(5);
 
+/// What a provider says about the end of a session counts as this at most: longer than any.
+const LONGEST: Duration = Duration::from_secs(86_400);
+
 /// When a session is to be followed by another one. Knows no clock.
 #[derive(Debug, Default)]
 pub(super) struct RollOver {
+    began: Option<Instant>,
     ends: Option<Ends>,
     look_at: Option<Instant>,
 }
@@ -135,7 +139,7 @@ struct Ends {
 impl RollOver {
     /// A session begins that may last `longest`.
     pub(super) fn begin(&mut self, now: Instant, longest: Option<Duration>) {
-        *self = Self::default();
+        *self = Self { began: Some(now), ..Self::default() };
         if let Some(longest) = longest {
             self.end_by(now + longest, (longest / WINDOW_PART).min(WINDOW_MAX));
         }
@@ -143,6 +147,9 @@ impl RollOver {
 
     /// The provider says that it ends the session in so much time.
     pub(super) fn expiring(&mut self, now: Instant, within: Duration) {
+        // A server that ends every session at once is not followed from one to the next.
+        let least = self.began.map_or(Duration::ZERO, |began| (began + STABLE).saturating_duration_since(now));
+        let within = within.min(LONGEST).max(least);
         if self.ends.is_none_or(|ends| now + within < ends.at) {
             self.end_by(now + within, within);
         }
@@ -235,6 +242,13 @@ mod tests {
         let refused = || Outcome::new(Status::AuthFail, "who are you?");
         assert_eq!(recovery.step(refused(), now, 3, false, 0.0), Step::GiveUp(refused()));
         assert_eq!(recovery.step(refused(), now, 3, true, 0.0), Step::FallBack);
+        // The fallback has its own attempts, and the call had talked: it is lost, when all fails.
+        let mut recovery = Recovery::default();
+        recovery.up(now);
+        assert_eq!(recovery.step(refused(), now, 1, true, 0.0), Step::FallBack);
+        assert_eq!(recovery.step(unreachable(), now, 1, false, 0.0), Step::Again(Duration::ZERO));
+        let Step::GiveUp(outcome) = recovery.step(unreachable(), now, 1, false, 0.0) else { panic!() };
+        assert_eq!(outcome.status, Status::Lost);
     }
 
     #[test]
@@ -264,5 +278,10 @@ mod tests {
         assert!(rollover.next().is_none() && !rollover.look(after(90_000)));
         rollover.expiring(after(100), Duration::from_secs(8));
         assert!(rollover.look(after(100)) && !rollover.is_urgent(after(105)) && rollover.is_urgent(after(106)));
+        rollover.begin(now, None);
+        rollover.expiring(now, Duration::MAX);
+        assert!(!rollover.is_urgent(after(80_000)));
+        rollover.expiring(now, Duration::ZERO);
+        assert!(!rollover.is_urgent(after(7)) && rollover.is_urgent(after(8)), "not at once, again and again");
     }
 }

@@ -10,7 +10,7 @@ use tracing::{info, warn};
 
 use super::Call;
 use super::opening::{self, Connection, Opening};
-use super::recovery::{QUIET, Step};
+use super::recovery::{QUIET, RollOver, Step};
 use crate::Outcome;
 use crate::link::Command;
 use crate::route::Route;
@@ -43,7 +43,10 @@ pub(super) async fn next_message(connection: &mut Option<Connection>) -> Result<
 impl Call {
     /// Opens a session that goes on where the one before ended.
     pub(super) fn open_session(&mut self) {
-        self.opening = Some(open(&self.route, self.route.dialect(self.memory.legacy())));
+        let mut legacy = self.memory.legacy();
+        legacy.history.extend(self.acting.still_to_come());
+        legacy.agent_owes_answer &= self.acting.is_idle();
+        self.opening = Some(open(&self.route, self.route.dialect(legacy)));
         self.acting.session_told();
     }
 
@@ -159,7 +162,10 @@ impl Call {
             Step::Again(pause) => {
                 let attempt = self.recovery.attempts();
                 warn!("AI {}: {reason}: attempt {attempt} of {attempts_max} to reconnect", self.id());
-                // The one that was to follow comes in its place.
+                // The one that was to follow comes in its place, if it knows all there is to know.
+                if self.opening.is_some() && !self.is_quiet(now) {
+                    self.opening = None;
+                }
                 self.opening.is_none().then_some(now + pause)
             }
             Step::FallBack => {
@@ -175,7 +181,7 @@ impl Call {
         if lost.is_some() {
             self.acting.wait(now);
         }
-        self.timing.away(retry_at, lost.as_ref().map_or(0, |lost| lost.transport.audio_dropped_ms()));
+        self.timing.away(retry_at);
         if let Some(lost) = lost {
             // OpenSSL resumes no TLS session of a connection that was dropped instead of closed.
             tokio::spawn(lost.close());
@@ -186,6 +192,8 @@ impl Call {
     /// Takes leave of the session. What the agent has said is still heard; the next one knows nothing of the pieces of it.
     fn take_connection(&mut self) -> Option<Connection> {
         let connection = self.connection.take()?;
+        self.timing.unsent(connection.transport.audio_dropped_ms());
+        self.roll_over = RollOver::default();
         self.line.end_turn();
         self.line.disown();
         self.acting.session_left();

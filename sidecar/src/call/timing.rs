@@ -98,13 +98,16 @@ impl Timing {
         first.then(|| now - self.started)
     }
 
-    /// There is no AI any more, or none yet. Another session is to be opened at `retry_at`, if that is not being done. What
-    /// the one before has not sent of the caller's audio is `unsent_ms`.
-    pub(super) fn away(&mut self, retry_at: Option<Instant>, unsent_ms: u64) {
+    /// There is no AI any more, or none yet. Another session is to be opened at `retry_at`, if that is not being done.
+    pub(super) fn away(&mut self, retry_at: Option<Instant>) {
         self.ready_at = None;
         self.caller_speaking = false;
         self.turn_end_at = None;
         self.retry_at = retry_at;
+    }
+
+    /// A session that is over has not sent `unsent_ms` of the caller's audio.
+    pub(super) fn unsent(&mut self, unsent_ms: u64) {
         self.unsent_ms += unsent_ms;
     }
 
@@ -353,7 +356,8 @@ mod tests {
         assert_eq!(timing.ready(start + ms(70)), Some(ms(70)));
         timing.speech_started(start + ms(500), false);
         assert!(!timing.quiet_since(start + ms(1000)));
-        timing.away(Some(start + ms(1100)), 40);
+        timing.away(Some(start + ms(1100)));
+        timing.unsent(40);
         assert_eq!((timing.next(), timing.unsent_before()), (Some(start + ms(1100)), 40));
         assert!(!timing.retry_due(start + ms(1099)) && timing.retry_due(start + ms(1100)));
         assert!(!timing.retry_due(start + ms(9000)) && !timing.idle_due(start + ms(9000)));
