@@ -15,6 +15,7 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TrySendError, bounde
 use crate::Sidecar;
 use crate::events::CallState;
 use crate::link::Shared;
+use crate::tools;
 
 /// Longest text for [`Sidecar::say`] and [`Sidecar::context`]. [bytes]
 pub const TEXT_MAX: usize = 4096;
@@ -24,7 +25,7 @@ const PATIENCE: Duration = Duration::from_secs(1);
 const ORDERS: usize = 16;
 
 /// Why an order was not carried out.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ControlError {
     /// No session has this id, and none runs on a channel of this name.
@@ -39,6 +40,9 @@ pub enum ControlError {
         /// How long it is.
         bytes: usize,
     },
+    /// These are no keys, or too many; why, for a person.
+    #[error("{0}")]
+    Keys(String),
     /// The AI is not ready yet, or not again. A later try may help.
     #[error("the AI is not connected at this moment")]
     NotConnected,
@@ -88,6 +92,16 @@ impl Sidecar {
     /// [`ControlError::NoSession`].
     pub fn resume(&self, session: &str) -> Result<(), ControlError> {
         self.find(session).map(|shared| shared.hold(false))
+    }
+
+    /// Presses `digits` for the phone, one after the other: `0`-`9`, `*`, `#`, `A`-`D`, and `w` for half a second's pause.
+    ///
+    /// # Errors
+    /// [`ControlError::NoSession`] or [`ControlError::Keys`].
+    pub fn send_digits(&self, session: &str, digits: &str) -> Result<(), ControlError> {
+        let shared = self.find(session)?;
+        let sent = tools::keys(digits).and_then(|digits| shared.send_digits(&digits));
+        sent.map(drop).map_err(ControlError::Keys)
     }
 
     /// Ends the session; its dialplan goes on with `AISTATUS=STOPPED`.
