@@ -85,6 +85,7 @@ impl Action {
             Err(problem @ (ControlError::Empty | ControlError::TooLong { .. })) => {
                 self.fail(&format!("Text: {problem}"));
             }
+            Err(problem @ ControlError::Keys(_)) => self.fail(&format!("Keys: {problem}")),
             Err(problem) => self.fail(&problem.to_string()),
         }
     }
@@ -166,6 +167,14 @@ extern "C" fn res_ai_bridge_ami_context(client: *mut mansession, message: *const
         };
         action
             .order("The agent knows it", |sidecar, session| sidecar.context(session, &action.header(c"Text"), answer));
+    })
+}
+
+#[unsafe(no_mangle)]
+extern "C" fn res_ai_bridge_ami_send(client: *mut mansession, message: *const message) -> c_int {
+    act(client, message, |action| {
+        let keys = action.header(c"Keys");
+        action.order("The keys are pressed", |sidecar, session| sidecar.send_digits(session, &keys));
     })
 }
 

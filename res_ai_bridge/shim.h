@@ -36,6 +36,7 @@ char *res_ai_bridge_cli_show_session(struct ast_cli_entry *entry, int command, s
 char *res_ai_bridge_cli_show_profiles(struct ast_cli_entry *entry, int command, struct ast_cli_args *arguments);
 char *res_ai_bridge_cli_stop(struct ast_cli_entry *entry, int command, struct ast_cli_args *arguments);
 char *res_ai_bridge_cli_show_stats(struct ast_cli_entry *entry, int command, struct ast_cli_args *arguments);
+char *res_ai_bridge_cli_send(struct ast_cli_entry *entry, int command, struct ast_cli_args *arguments);
 char *res_ai_bridge_cli_say(struct ast_cli_entry *entry, int command, struct ast_cli_args *arguments);
 char *res_ai_bridge_cli_context(struct ast_cli_entry *entry, int command, struct ast_cli_args *arguments);
 char *res_ai_bridge_cli_hold(struct ast_cli_entry *entry, int command, struct ast_cli_args *arguments);
@@ -46,6 +47,7 @@ char *res_ai_bridge_cli_hangup(struct ast_cli_entry *entry, int command, struct 
 char *res_ai_bridge_cli_test(struct ast_cli_entry *entry, int command, struct ast_cli_args *arguments);
 int res_ai_bridge_ami_sessions(struct mansession *client, const struct message *action);
 int res_ai_bridge_ami_stop(struct mansession *client, const struct message *action);
+int res_ai_bridge_ami_send(struct mansession *client, const struct message *action);
 int res_ai_bridge_ami_say(struct mansession *client, const struct message *action);
 int res_ai_bridge_ami_context(struct mansession *client, const struct message *action);
 int res_ai_bridge_ami_hold(struct mansession *client, const struct message *action);

@@ -73,7 +73,7 @@ fn hear_agent(call: &PhoneCall) {
 fn every_action_says_what_is_wrong_with_it() {
     let stage = stage("");
     let mut ami = log_in(&stage, "boss");
-    for action in ["AIStop", "AISay", "AIContext", "AIHold", "AIResume"] {
+    for action in ["AIStop", "AISay", "AISend", "AIContext", "AIHold", "AIResume"] {
         let missing = "Error: Session: missing; give the id of a session or its channel's name";
         assert_eq!(ask(&mut ami, action, &[("Text", "hello")]), missing, "{action}");
         let unknown = "Error: Session: there is no such session; AISessions lists those there are";
@@ -208,7 +208,7 @@ fn commands_name_what_they_want() {
 #[test]
 fn actions_and_events_have_their_help() {
     let stage = stage("");
-    for action in ["AISessions", "AIStop", "AISay", "AIContext", "AIHold", "AIResume"] {
+    for action in ["AISessions", "AIStop", "AISay", "AISend", "AIContext", "AIHold", "AIResume"] {
         let help = stage.cli(&format!("manager show command {action}"));
         assert!(help.contains("[Synopsis]") && help.contains("ActionID"), "{help}");
     }
@@ -364,7 +364,7 @@ fn who_lacks_the_class_neither_steers_nor_hears_the_words() {
         (log_in(&stage, "boss"), log_in(&stage, "watcher"), log_in(&stage, "guest"));
     let (call, session) = stage.talk("100");
     let id = the_session(&mut watcher).get("Session").to_owned();
-    for action in ["AIStop", "AISay", "AIContext", "AIHold", "AIResume"] {
+    for action in ["AIStop", "AISay", "AISend", "AIContext", "AIHold", "AIResume"] {
         let answer = ask(&mut watcher, action, &[("Session", &id), ("Text", "hello")]);
         assert_eq!(answer, "Error: Permission denied", "{action}");
     }
@@ -413,4 +413,21 @@ fn twenty_calls_do_not_wait_for_a_client_that_never_reads() {
         println!("{stats}");
         assert!(stats.contains("Most at a time 20\n") && stats.contains("HANGUP 20\n"), "{stats}");
     });
+}
+
+#[test]
+fn keys_are_pressed_for_the_phone_by_order_of_ami_and_of_the_command_line() {
+    let stage = stage("");
+    let mut ami = log_in(&stage, "boss");
+    let (call, _session) = stage.talk("100");
+    let id = the_session(&mut ami).get("Session").to_owned();
+    let wrong = "Error: Keys: expected 1 to 32 of 0-9, *, #, A-D, and w for a pause";
+    for keys in ["", "12x", "1 2"] {
+        assert_eq!(ask(&mut ami, "AISend", &[("Session", &id), ("Keys", keys)]), wrong, "{keys:?}");
+    }
+    assert_eq!(ask(&mut ami, "AISend", &[("Session", &id), ("Keys", "1w*")]), "Success: The keys are pressed");
+    eventually("they reach the phone", SOON, || call.heard().digits() == "1*");
+    assert!(stage.cli(&format!("ai send {id} 7#")).contains("presses them"));
+    eventually("they reach the phone", SOON, || call.heard().digits() == "1*7#");
+    assert!(stage.cli(&format!("ai send {id} no")).contains("expected 1 to 32 of 0-9"));
 }

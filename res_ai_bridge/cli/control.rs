@@ -76,6 +76,22 @@ extern "C" fn res_ai_bridge_cli_context(
 }
 
 #[unsafe(no_mangle)]
+extern "C" fn res_ai_bridge_cli_send(
+    entry: *mut ast_cli_entry,
+    what: c_int,
+    arguments: *mut ast_cli_args,
+) -> *mut c_char {
+    const HELP: Help = Help {
+        command: c"ai send",
+        usage: c"Usage: ai send <session|channel> <keys>\n       Presses keys for the phone: 0-9, *, #, A-D, and w for half a second's pause.\n",
+    };
+    command(&HELP, entry, what, arguments, complete_session, |words| match words {
+        [_, keys] => order(words, "presses them", |sidecar, session| sidecar.send_digits(session, keys)),
+        _ => Answer::Usage,
+    })
+}
+
+#[unsafe(no_mangle)]
 extern "C" fn res_ai_bridge_cli_hold(
     entry: *mut ast_cli_entry,
     what: c_int,

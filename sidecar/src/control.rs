@@ -41,6 +41,9 @@ pub enum ControlError {
         /// How long it is.
         bytes: usize,
     },
+    /// These are no keys, or too many; why, for a person.
+    #[error("{0}")]
+    Keys(String),
     /// The AI is not ready yet, or not again. A later try may help.
     #[error("the AI is not connected at this moment")]
     NotConnected,
@@ -93,6 +96,16 @@ impl Sidecar {
     /// [`ControlError::NoSession`].
     pub fn resume(&self, session: &str) -> Result<(), ControlError> {
         self.find(session).map(|shared| shared.hold(false))
+    }
+
+    /// Presses `digits` for the phone, one after the other: `0`-`9`, `*`, `#`, `A`-`D`, and `w` for half a second's pause.
+    ///
+    /// # Errors
+    /// [`ControlError::NoSession`] or [`ControlError::Keys`].
+    pub fn send_digits(&self, session: &str, digits: &str) -> Result<(), ControlError> {
+        let shared = self.find(session)?;
+        let sent = tools::keys(digits).and_then(|digits| shared.send_digits(&digits));
+        sent.map(drop).map_err(ControlError::Keys)
     }
 
     /// Ends the session; its dialplan goes on with `AISTATUS=STOPPED`.

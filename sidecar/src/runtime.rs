@@ -26,7 +26,6 @@ use crate::report::{Ledger, Report, Totals};
 use crate::route::{Legacy, Route};
 use crate::settings::{Profile, Settings};
 use crate::stats::{CallStats, SessionInfo};
-use crate::tools;
 
 /// A phone's rate up to which its channel is read at just that rate.
 const RATE_MAX_HZ: u32 = 24_000;
@@ -195,16 +194,6 @@ impl Sidecar {
     /// The telephone exchange, for what is done to a session's channel rather than to its conversation.
     pub fn exchange(&self) -> &'static dyn Exchange {
         self.exchange
-    }
-
-    /// Sends keys (`0`-`9`, `*`, `#`, `A`-`D`; `w` waits half a second) to the phone of session `id`.
-    ///
-    /// # Errors
-    /// Why not, for a person.
-    pub fn send_digits(&self, id: &str, digits: &str) -> Result<(), String> {
-        let found = self.find_session(id).ok_or_else(|| format!("there is no session {id}"))?;
-        let digits = tools::keys(digits)?;
-        found.send_digits(&digits).map(drop)
     }
 
     /// The session `id`, or the one that began on the channel `id`.

@@ -77,7 +77,9 @@ impl From<ControlError> for Problem {
         let detail = error.to_string();
         match error {
             ControlError::NoSession => Self::new(StatusCode::NOT_FOUND, "no such call is up"),
-            ControlError::Empty | ControlError::TooLong { .. } => Self::new(StatusCode::UNPROCESSABLE_ENTITY, detail),
+            ControlError::Empty | ControlError::TooLong { .. } | ControlError::Keys(_) => {
+                Self::new(StatusCode::UNPROCESSABLE_ENTITY, detail)
+            }
             ControlError::NotAllowed(_) => Self::new(StatusCode::FORBIDDEN, detail),
             ControlError::NotConnected | ControlError::Unsupported => Self::new(StatusCode::CONFLICT, detail),
             ControlError::Busy | ControlError::NoAnswer => {
