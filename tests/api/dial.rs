@@ -5,8 +5,8 @@ use serde_json::{Value, json};
 
 use super::events::{Client, follow, next};
 use super::{Keys, PLAIN, TOKEN, caller_said, calls, stage};
-use crate::common::http::{Answer, Api};
 use crate::common::{SOON, Stage, eventually};
+use rig::http::{Answer, Api};
 
 /// The number that is called.
 const ANN: &str = "79123456789";

@@ -5,9 +5,9 @@ use std::net::TcpListener;
 use serde_json::json;
 
 use super::{Keys, PLAIN, TOKEN, config, stage};
-use crate::common::http::{Answer, Api, free_port};
 use crate::common::{SOON, Stage, eventually};
 use practice_agent::{Script, Server};
+use rig::http::{Answer, Api, free_port};
 
 /// Fails unless `answer` is a problem with `status`.
 #[track_caller]

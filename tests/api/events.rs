@@ -8,9 +8,9 @@ use tungstenite::client::IntoClientRequest as _;
 use tungstenite::{Message, WebSocket, client};
 
 use super::{Keys, PLAIN, TOKEN, caller_said, stage, the_call};
-use crate::common::http::Api;
 use crate::common::python::PythonServer;
 use crate::common::{SOON, eventually};
+use rig::http::Api;
 
 pub(super) type Client = WebSocket<TcpStream>;
 

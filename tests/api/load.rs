@@ -9,9 +9,9 @@ use rig::Phone;
 
 use super::{Keys, stage};
 use crate::common::SOON;
-use crate::common::http::Api;
 use crate::common::signal::{assert_rhythm, codes, percentile};
 use crate::common::witness::undisturbed;
+use rig::http::Api;
 
 const CALLS: usize = 20;
 /// How long clients ask.

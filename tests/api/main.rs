@@ -12,9 +12,9 @@ mod log;
 
 use std::path::PathBuf;
 
-use common::http::{Api, free_port};
 use common::{SOON, Stage, eventually, extension};
 use practice_agent::{Frame, Script, Server, Step};
+use rig::http::{Api, free_port};
 use serde_json::{Value, json};
 
 const TOKEN: &str = "a-token-of-32-characters-or-more";

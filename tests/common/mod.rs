@@ -3,7 +3,6 @@
 #![allow(dead_code, unreachable_pub, reason = "every test binary uses its own part of this")]
 
 pub mod certificate;
-pub mod http;
 pub mod python;
 pub mod signal;
 pub mod wire;

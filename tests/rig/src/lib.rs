@@ -32,6 +32,7 @@ mod baresip;
 mod codec;
 mod config;
 mod crowd;
+pub mod http;
 mod mortal;
 mod phone;
 mod ports;

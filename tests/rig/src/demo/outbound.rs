@@ -1,10 +1,13 @@
-//! `rig demo-outbound`: a person and an answering machine are called, and what the events and the AI's provider saw is told.
+//! `rig demo-outbound`: a person and an answering machine are called, and what the API, the events and the AI's provider
+//! saw is told.
 
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use practice_agent::Server;
+use rig::http::{Api, free_port};
 use rig::{Ami, CallEvent, Message, Phone, PhoneCall, Rig, speech};
+use serde_json::json;
 
 /// Longest time for one of the calls.
 const CALL_MAX: Duration = Duration::from_secs(40);
@@ -34,12 +37,18 @@ pub(crate) fn run() -> Result<()> {
         format!("\n[{name}]\ntype = trunk\ndial = PJSIP/1001/{uri}\n")
     };
     let config = std::fs::read_to_string(rig.directory().join("etc/ai_bridge.conf"))?;
+    let api = Api { address: ([127, 0, 0, 1], free_port()).into(), token: "the-token-of-the-demo".to_owned() };
+    let general =
+        format!("[general]\nhttp_bind = {}\nhttp_token = {}\ndatabase = calls.sqlite3\n", api.address, api.token);
+    let config = config.replacen("[general]\n", &general, 1);
     rig.write_config("ai_bridge.conf", &(config + &trunk("person", &person) + &trunk("machine", &machine)))?;
     rig.cli("module reload res_ai_bridge.so")?;
 
-    let mut told = Told { ami: Ami::log_in(&rig, "demo")?, agent: &agent, began: Instant::now(), opened: 0, closed: 0 };
+    api.wait(CALL_MAX)?;
+    let mut told =
+        Told { ami: Ami::log_in(&rig, "demo")?, api, agent: &agent, began: Instant::now(), opened: 0, closed: 0 };
     println!("\nA person is called.");
-    told.dial("79120000001", "person")?;
+    let call = told.dial("79120000001", "person")?;
     told.until_ringing(&person)?;
     person.play(&[&vec![0; 4000][..], &speech(HELLO, RATE_HZ)?].concat());
     person.answer();
@@ -53,16 +62,18 @@ pub(crate) fn run() -> Result<()> {
     person.hang_up();
     told.until("the end", |event| event.get("Event") == "AISessionEnd")?;
     told.go_on(Duration::from_millis(300));
+    told.look_up(&call);
     ensure!(told.opened == 1, "the provider saw {} connections, not one", told.opened);
 
     println!("\nAn answering machine is called.");
-    told.dial("79120000002", "machine")?;
+    let call = told.dial("79120000002", "machine")?;
     told.until_ringing(&machine)?;
     machine.play(&[&vec![0; 4000][..], &speech(GREETING, RATE_HZ)?].concat());
     machine.answer();
     told.say("machine", &format!("answers: “{GREETING}”"));
     told.until("the end", |event| event.get("Event") == "AISessionEnd")?;
     told.go_on(Duration::from_secs(1));
+    told.look_up(&call);
     ensure!(told.opened == 1, "the provider was connected to for a machine");
     println!(
         "\nThe provider saw one connection: the person's. The machine cost nothing.\n\n{}",
@@ -74,6 +85,7 @@ pub(crate) fn run() -> Result<()> {
 /// What is printed.
 struct Told<'a> {
     ami: Ami,
+    api: Api,
     agent: &'a Server,
     began: Instant,
     /// Connections that the provider has seen.
@@ -86,12 +98,32 @@ impl Told<'_> {
         println!("{:>7.2} s  {who:<9} {what}", self.began.elapsed().as_secs_f64());
     }
 
-    fn dial(&mut self, number: &str, trunk: &str) -> Result<()> {
+    /// Dials through the API; answers the call's id.
+    fn dial(&mut self, number: &str, trunk: &str) -> Result<String> {
         self.began = Instant::now();
-        let answer = self.ami.action("AIDial", &[("Number", number), ("Trunk", trunk), ("DetectMachine", "yes")])?;
-        ensure!(answer.get("Response") == "Success", "not dialled: {answer}");
-        self.say("AIDial", &format!("{number}: call {}", answer.get("Session")));
-        Ok(())
+        let order = json!({"phone_number": number, "trunk": trunk, "detect_machine": true});
+        self.say("API", &format!("POST /api/calls/dial {order}"));
+        let answer = self.api.post("/api/calls/dial", &order.to_string());
+        ensure!(answer.status == 201, "not dialled: {}", answer.body);
+        self.say("API", &format!("{} {}", answer.status, answer.body));
+        Ok(answer.json()["id"].as_str().unwrap_or_default().to_owned())
+    }
+
+    /// Tells what the API knows of a call that is over.
+    fn look_up(&self, call: &str) {
+        let path = format!("/api/calls/{call}");
+        let known = self.api.get(&path).json();
+        let told: Vec<_> = ["status", "result", "callee", "reason", "cause"]
+            .iter()
+            .filter(|field| !known[**field].is_null())
+            .map(|field| format!("{field} {}", known[*field]))
+            .collect();
+        self.say("API", &format!("GET {path}: {}", told.join(", ")));
+        let turns = self.api.get(&format!("{path}/transcript")).json();
+        for turn in turns["turns"].as_array().into_iter().flatten() {
+            let text = |field: &str| turn[field].as_str().unwrap_or_default().to_owned();
+            self.say("API", &format!("transcript: {}: {}", text("speaker"), text("text")));
+        }
     }
 
     fn until_ringing(&mut self, phone: &PhoneCall) -> Result<()> {

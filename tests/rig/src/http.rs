@@ -2,31 +2,41 @@
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
 /// What a server answered.
 #[derive(Debug)]
 pub struct Answer {
+    /// The status code.
     pub status: u16,
+    /// Names and values.
     pub headers: Vec<(String, String)>,
+    /// A text, whatever it is.
     pub body: String,
 }
 
 impl Answer {
+    /// The value of header `name`; empty: there is none.
     pub fn header(&self, name: &str) -> &str {
         let found = self.headers.iter().find(|(known, _)| known.eq_ignore_ascii_case(name));
         found.map_or("", |(_, value)| value)
     }
 
     /// The body as JSON.
+    ///
+    /// # Panics
+    /// When it is none.
     pub fn json(&self) -> Value {
         serde_json::from_str(&self.body).unwrap_or_else(|_| panic!("no JSON: {self:?}"))
     }
 }
 
 /// A port that is free on loopback.
+///
+/// # Panics
+/// When there is none.
 pub fn free_port() -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port is free");
     listener.local_addr().expect("it is bound").port()
@@ -35,26 +45,54 @@ pub fn free_port() -> u16 {
 /// The control API of an Asterisk.
 #[derive(Debug, Clone)]
 pub struct Api {
+    /// Where it listens.
     pub address: SocketAddr,
+    /// The token that it wants to be shown; empty: none.
     pub token: String,
 }
 
 impl Api {
+    /// Waits until it answers.
+    ///
+    /// # Errors
+    /// When it does not in time.
+    pub fn wait(&self, timeout: Duration) -> std::io::Result<()> {
+        let until = Instant::now() + timeout;
+        loop {
+            match self.try_send("GET", "/health", &[], "") {
+                Err(_) if Instant::now() < until => std::thread::sleep(Duration::from_millis(50)),
+                answer => return answer.map(drop),
+            }
+        }
+    }
+
+    /// What is at `path`.
+    ///
+    /// # Panics
+    /// When nobody answers.
     pub fn get(&self, path: &str) -> Answer {
         self.send("GET", path, &[], "")
     }
 
-    /// `body` as JSON.
+    /// Sends `body`, which is JSON.
+    ///
+    /// # Panics
+    /// When nobody answers.
     pub fn post(&self, path: &str, body: &str) -> Answer {
         let headers: &[_] = if body.is_empty() { &[] } else { &[("Content-Type", "application/json")] };
         self.send("POST", path, headers, body)
     }
 
     /// A request with the token, unless `headers` have another.
+    ///
+    /// # Panics
+    /// When nobody answers.
     pub fn send(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &str) -> Answer {
         self.try_send(method, path, headers, body).unwrap_or_else(|problem| panic!("{method} {path}: {problem}"))
     }
 
+    /// As [`Api::send`].
+    ///
     /// # Errors
     /// When nobody answers.
     pub fn try_send(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &str) -> std::io::Result<Answer> {
