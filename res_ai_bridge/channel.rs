@@ -32,6 +32,9 @@ const VARIABLE_MAX: usize = 256;
 /// What `ast_waitfor_nandfds` leaves of the time when the system refuses to wait.
 const WAIT_FAILED: c_int = -1;
 
+/// Most frames that may be forgotten: twenty seconds of them.
+const BACKLOG_MAX: u32 = 1000;
+
 /// Longest number of a caller, NUL included; what is longer is cut. [bytes]
 const NUMBER_MAX: usize = 128;
 
@@ -189,6 +192,16 @@ impl Channel {
             ..0 => Err(()),
             0 => Ok(false),
             _ => Ok(true),
+        }
+    }
+
+    /// Forgets what has come in and was not read, such as audio that a gateway sent before its answer said where from. Read
+    /// all at once it would pass for seconds of a caller's silence.
+    pub(crate) fn drop_backlog(&self) {
+        for _ in 0..BACKLOG_MAX {
+            if self.wait_for_frame(Duration::ZERO) != Ok(true) || self.read().is_none() {
+                return;
+            }
         }
     }
 

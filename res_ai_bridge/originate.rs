@@ -267,6 +267,7 @@ impl<'a> Outgoing<'a> {
     fn go(&mut self, order: &Order, line: &Line, channel: &Channel) {
         let (context, extension) = (c_string(&order.context), c_string(&order.extension));
         channel.set_variable(c"AISESSION", &order.id);
+        channel.drop_backlog();
         CURRENT.set(Some((self.channel, line.clone())));
         // SAFETY: the channel is held, and not locked by this thread; the texts live until the call returns. Run so, the
         // dialplan hangs the channel up itself.

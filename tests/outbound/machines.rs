@@ -70,6 +70,20 @@ fn a_person_gets_to_talk_to_the_agent() {
 }
 
 #[test]
+fn what_a_gateway_sends_before_the_answer_is_no_silence_of_the_person() {
+    let mut office = Office::new("");
+    let phone = office.phone_that("line", "", rig::Phone::send_before_answer);
+    let id = office.dial(&[DETECT]);
+    wait_ringing(&phone);
+    // More of it than AMD() takes for the silence of a machine.
+    std::thread::sleep(Duration::from_secs(4));
+    let answered = answer(&phone, &speech("Hello?"));
+    decision(&mut office, "human", answered);
+    phone.hang_up();
+    office.assert_over(&id, "HANGUP");
+}
+
+#[test]
 fn a_machine_costs_no_conversation() {
     let mut office = Office::new("");
     let phone = office.phone("line", "");

@@ -66,7 +66,12 @@ impl Office {
 
     /// A phone that rings when the trunk `name` is dialled.
     fn phone(&mut self, name: &str, keys: &str) -> PhoneCall {
-        let phone = Phone::new(&self.stage.rig).ring().expect("the phone starts");
+        self.phone_that(name, keys, |phone| phone)
+    }
+
+    /// The same with a phone of its own kind.
+    fn phone_that(&mut self, name: &str, keys: &str, kind: impl FnOnce(Phone) -> Phone) -> PhoneCall {
+        let phone = kind(Phone::new(&self.stage.rig)).ring().expect("the phone starts");
         let uri = phone.uri().replace("sip:phone@", "sip:{{number}}@");
         self.add_trunk(name, &format!("dial = PJSIP/1001/{uri}\ncalls_per_second = 100\n{keys}"));
         phone

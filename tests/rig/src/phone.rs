@@ -33,8 +33,12 @@ impl Phone {
             password: "1001pass".into(),
             role: Role::IsCalled,
         };
-        let sending =
-            Sending { packet_time: Duration::from_millis(20), network: Network::default(), comfort_noise: false };
+        let sending = Sending {
+            packet_time: Duration::from_millis(20),
+            network: Network::default(),
+            comfort_noise: false,
+            before_answer: false,
+        };
         Self { parties, codec: Codec::Alaw, sending, directory: rig.directory().join("run") }
     }
 
@@ -59,6 +63,12 @@ impl Phone {
     /// Sends comfort noise (RFC 3389) while it is muted, in the place of nothing.
     pub fn comfort_noise(mut self) -> Self {
         self.sending.comfort_noise = true;
+        self
+    }
+
+    /// When called, sends audio from the INVITE on, as some gateways do: before Asterisk can know from where.
+    pub fn send_before_answer(mut self) -> Self {
+        self.sending.before_answer = true;
         self
     }
 

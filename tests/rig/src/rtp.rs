@@ -54,6 +54,8 @@ pub(crate) struct Sending {
     pub(crate) network: Network,
     /// While it is muted it says so with comfort noise.
     pub(crate) comfort_noise: bool,
+    /// A phone that is called sends audio from the INVITE on.
+    pub(crate) before_answer: bool,
 }
 
 /// The audio of one call. Closing it ends both threads.

@@ -345,8 +345,16 @@ impl Signalling {
     fn note_own_answer(&self, state: &mut State, message: &str) {
         match status(message) {
             Some(180) => state.note(CallEvent::Ringing),
-            Some(183) => state.note(CallEvent::EarlyMedia),
-            Some(200) => state.answered(message, true),
+            Some(183) => {
+                self.line.set_remote(audio_address(&state.invite));
+                state.note(CallEvent::EarlyMedia);
+            }
+            Some(200) => {
+                if !state.has(CallEvent::Answered) {
+                    self.line.set_remote(audio_address(&state.invite));
+                }
+                state.answered(message, true);
+            }
             Some(487) => self.end(state, Ended::Cancelled),
             Some(refusal @ 300..) => self.end(state, Ended::Refused(refusal)),
             _ => {}
@@ -359,7 +367,9 @@ impl Signalling {
             Some("INVITE") if self.called && state.call_id.is_empty() => {
                 state.call_id = header(message, "Call-ID").unwrap_or_default().to_owned();
                 message.clone_into(&mut state.invite);
-                self.line.set_remote(audio_address(message));
+                if self.line.sending().before_answer {
+                    self.line.set_remote(audio_address(message));
+                }
             }
             Some("ACK") if self.called => state.acknowledged = true,
             _ => {}
