@@ -8,6 +8,7 @@ use tungstenite::client::IntoClientRequest as _;
 use tungstenite::{Message, WebSocket, client};
 
 use super::{Keys, PLAIN, TOKEN, caller_said, stage, the_call};
+use crate::common::certificate::{Certificate, DAY};
 use crate::common::python::PythonServer;
 use crate::common::{SOON, eventually};
 use rig::http::Api;
@@ -140,4 +141,38 @@ fn webhooks_are_signed_in_order_and_sent_again_until_they_are_taken() {
     assert_eq!(receiver.lines().iter().filter(|line| *line == "refused").count(), 2);
     eventually("the other has been told, too", SOON, || !other.lines().is_empty());
     assert!(other.lines().iter().all(|line| line.starts_with("forged")), "{:?}", other.lines());
+}
+
+#[test]
+fn a_webhook_over_tls_goes_to_whom_the_profile_trusts_and_to_nobody_else() {
+    const SECRET: &str = "webhook-secret-of-some-length";
+    let (stage, api) = stage(&PLAIN);
+    let receiver = |name: &str, authority: &Certificate| {
+        let certificate = authority.issue(&[], &[[127, 0, 0, 1].into()], DAY);
+        let file = stage.rig.directory().join(format!("run/{name}.pem"));
+        std::fs::write(&file, [certificate.pem().into_bytes(), certificate.key_pem()].concat()).expect("written");
+        let file = file.to_str().expect("a plain name").to_owned();
+        PythonServer::start_with("api", "tests/api/receiver.py", &[SECRET, "0", &file])
+    };
+    let authority = Certificate::authority("The company");
+    let (trusted, stranger) = (receiver("trusted", &authority), receiver("stranger", &Certificate::authority("Another")));
+    let url = |server: &PythonServer| server.url("/hook").replacen("ws:", "https:", 1);
+    let profile = format!(
+        "webhook = {}\nwebhook = {}\nwebhook_secret = {SECRET}\ntls_ca_file = ca.pem",
+        url(&trusted),
+        url(&stranger)
+    );
+    stage.rig.write_config("ca.pem", &authority.pem()).expect("written");
+    let config = super::config(&api, &stage.agent.url(), &Keys { profile: &profile, ..PLAIN });
+    stage.rig.write_config("ai_bridge.conf", &config).expect("written");
+    stage.cli("module reload res_ai_bridge.so");
+
+    let (call, _session) = stage.talk("100");
+    call.hang_up();
+    stage.assert_nothing_left();
+    let ended = |line: &String| line.starts_with("event ") && line.contains("\"call_end\"");
+    eventually("the end is delivered", SOON, || trusted.lines().iter().any(ended));
+    let line = stage.rig.wait_log("does not take events", SOON).expect("the log says so");
+    assert!(line.contains("certificate") && !line.contains(SECRET), "{line}");
+    assert!(stranger.lines().is_empty(), "{:?}", stranger.lines());
 }

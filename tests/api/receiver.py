@@ -1,4 +1,4 @@
-"""Takes webhooks: receiver.py PORT SECRET REFUSALS. Checks every signature with nothing but the standard library.
+"""Takes webhooks: receiver.py PORT SECRET REFUSALS [PEM], with the certificate and key in PEM over TLS. Checks every signature with nothing but the standard library.
 
 Prints `event {…}` for every event of a message whose signature is right, `forged` for one whose signature is not, and
 `refused` for each of the first REFUSALS, which it answers with 503.
@@ -9,6 +9,7 @@ import hashlib
 import hmac
 import http.server
 import json
+import ssl
 import sys
 import time
 
@@ -46,5 +47,9 @@ class Receiver(http.server.BaseHTTPRequestHandler):
 
 
 server = http.server.HTTPServer(("127.0.0.1", int(sys.argv[1])), Receiver)
+if len(sys.argv) > 4:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(sys.argv[4])
+    server.socket = context.wrap_socket(server.socket, server_side=True)
 print(f"listens on {server.server_port}", flush=True)
 server.serve_forever()
