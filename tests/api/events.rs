@@ -155,7 +155,8 @@ fn a_webhook_over_tls_goes_to_whom_the_profile_trusts_and_to_nobody_else() {
         PythonServer::start_with("api", "tests/api/receiver.py", &[SECRET, "0", &file])
     };
     let authority = Certificate::authority("The company");
-    let (trusted, stranger) = (receiver("trusted", &authority), receiver("stranger", &Certificate::authority("Another")));
+    let (trusted, stranger) =
+        (receiver("trusted", &authority), receiver("stranger", &Certificate::authority("Another")));
     let url = |server: &PythonServer| server.url("/hook").replacen("ws:", "https:", 1);
     let profile = format!(
         "webhook = {}\nwebhook = {}\nwebhook_secret = {SECRET}\ntls_ca_file = ca.pem",

@@ -1,4 +1,4 @@
-//! What the exchange writes down of a call (CDR).
+//! What the exchange writes down of a call (CDR, CEL).
 
 use std::fs;
 
@@ -42,4 +42,37 @@ fn the_call_detail_record_tells_how_the_conversation_went() {
         assert!(answered.contains(word), "{word} in {answered}");
     }
     assert!(record(&busy_id).contains("\"BUSY\""), "{text}");
+}
+
+#[test]
+fn the_channel_event_log_tells_how_the_conversation_went() {
+    /// As docs/outbound.md has it.
+    const LINE: &str = "CELGenUserEvent(AI,${AISTATUS} ${AISESSION} ${AIDURATION})";
+    let mut office = Office::with(crate::passive(), "", |rig| {
+        rig.config("cel.conf", "[general]\nenable = yes\nevents = USER_DEFINED\n")
+            .config(
+                "cel_custom.conf",
+                "[mappings]\nMaster.csv => ${userdeftype}: ${eventextra}, ${CHANNEL(uniqueid)}\n",
+            )
+            .edit("extensions.conf", "exten => h,1,", &format!("exten => h,1,{LINE}\n same => n,"))
+            .edit(
+                "modules.conf",
+                "load = app_amd.so\n",
+                "load = app_amd.so\nload = app_celgenuserevent.so\nload = res_cdrel_custom.so\nload = cel_custom.so\n",
+            )
+    });
+    fs::create_dir_all(office.stage.rig.directory().join("log/cel-custom")).expect("a folder");
+    let phone = office.phone("line", "");
+    let id = office.dial(&[]);
+    wait_ringing(&phone);
+    phone.answer();
+    office.stage.session();
+    phone.hang_up();
+    office.assert_over(&id, "HANGUP");
+
+    let file = office.stage.rig.directory().join("log/cel-custom/Master.csv");
+    let line = format!("AI: {{\"extra\":\"HANGUP {id} 0\"}}, {id}");
+    eventually("the call is recorded", SOON, || fs::read_to_string(&file).unwrap_or_default().contains(&line));
+    let docs = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/outbound.md")).expect("it is there");
+    assert!(docs.contains(&format!("exten => h,1,{LINE}")), "the line is documented");
 }
