@@ -117,6 +117,28 @@ fn a_session_is_listed_and_stopped_by_its_id_or_by_its_channel() {
     stage.assert_nothing_left();
 }
 
+#[test]
+fn a_call_is_hung_up_by_order_of_ami_and_of_the_command_line_and_does_not_go_on() {
+    let stage = stage("");
+    let mut ami = log_in(&stage, "boss");
+    for extension in ["201", "202"] {
+        let (call, _session) = stage.talk(extension);
+        let id = the_session(&mut ami).get("Session").to_owned();
+        let offered = stage.cli(&format!("_command matchesarray \"ai hangup {}\" \"{}\"", &id[..4], &id[..4]));
+        assert!(offered.contains(&id), "{offered}");
+        if extension == "201" {
+            assert_eq!(ask(&mut ami, "AIHangup", &[("Session", &id)]), "Success: Call hung up");
+        } else {
+            assert_eq!(stage.cli(&format!("ai hangup {id}")).trim(), format!("call {id} hung up"));
+        }
+        call.wait_ended(SOON).expect("it is hung up");
+        let result = stage.result(extension);
+        assert_eq!((result.get("STATUS"), result.get("WENT_ON")), ("STOPPED", ""));
+    }
+    assert!(ask(&mut ami, "AIHangup", &[("Session", "nobody")]).contains("there is no such call"));
+    stage.assert_nothing_left();
+}
+
 /// Waits until the server has been sent something with `text` in it.
 fn wait_told(session: &Session, text: &str) {
     eventually(text, SOON, || session.events().iter().any(|event| event.json.to_string().contains(text)));

@@ -1,5 +1,6 @@
 //! The commands that make calls happen.
 
+use std::collections::BTreeSet;
 use std::ffi::{c_char, c_int};
 use std::fmt::Write as _;
 use std::time::SystemTime;
@@ -103,7 +104,11 @@ extern "C" fn res_ai_bridge_cli_hangup(
 }
 
 fn complete_call(typed: &str) {
-    let calls = module::bridge().map_or_else(Vec::new, |bridge| bridge.sidecar.outbound().list());
-    let up = calls.into_iter().filter(|call| call.ended.is_none()).map(|call| call.id);
-    up.chain(["all".to_owned()]).filter(|word| word.starts_with(typed)).for_each(|word| offer(&word));
+    let Some(bridge) = module::bridge() else { return };
+    let calls = bridge.sidecar.outbound().list();
+    // A call that was made and its session have one id.
+    let mut up: BTreeSet<_> = calls.into_iter().filter(|call| call.ended.is_none()).map(|call| call.id).collect();
+    bridge.sidecar.for_each_session(|session| _ = up.insert(session.id.clone()));
+    up.insert("all".to_owned());
+    up.iter().filter(|word| word.starts_with(typed)).for_each(|word| offer(word));
 }
