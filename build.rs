@@ -63,7 +63,7 @@ fn generate_bindings(include: &Path) {
         .allowlist_function("pbx_(builtin_setvar_helper|substitute_variables_helper)")
         .allowlist_function("pbx_(findapp|exec)|ast_(spawn_extension|hangup|softhangup|senddigit_begin|senddigit_end)")
         .allowlist_function("ast_(call|waitfor|pbx_run|exists_extension|channel_publish_dial)|ast_channel_(start|stop)_silence_generator")
-        .allowlist_function("ast_cdr_(is_enabled|setuserfield)|ast_channel_hangupcause_set")
+        .allowlist_function("ast_cdr_(is_enabled|setuserfield)|ast_channel_hangupcause_set|ast_shutting_down")
         .allowlist_function("ast_channel_(context|exten|priority|flags)|ast_channel_(context|exten|priority)_set")
         .allowlist_function("__ao2_ref")
         .allowlist_function("astman_(get_header|send_ack|send_listack|send_list_complete_start|send_list_complete_end)")

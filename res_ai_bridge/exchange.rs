@@ -100,6 +100,11 @@ fn reference(channel: NonNull<ffi::ast_channel>, delta: i32) {
 pub(crate) struct Asterisk;
 
 impl Exchange for Asterisk {
+    fn is_shutting_down(&self) -> bool {
+        // SAFETY: it reads a number.
+        unsafe { ffi::ast_shutting_down() != 0 }
+    }
+
     fn set_variable(&self, session: &str, name: &str, value: &str) -> Result<(), Problem> {
         if name.is_empty() || name.contains(['(', ')']) {
             return Err(Problem("a variable can be set, and no function".to_owned()));

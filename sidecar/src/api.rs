@@ -18,7 +18,7 @@ mod service;
 mod ws;
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
@@ -58,7 +58,7 @@ pub(crate) struct Desk {
     pub(crate) call_log: Option<Arc<CallLog>>,
     pub(crate) webhooks: Arc<Webhooks>,
     /// No more calls are taken.
-    pub(crate) draining: Arc<AtomicBool>,
+    draining: Arc<AtomicBool>,
     guard: Guard,
     followers: Arc<Semaphore>,
     /// Changes, or has no sender any more, when the API is closed.
@@ -81,6 +81,11 @@ impl Desk {
         let guard = Guard::new(http, Instant::now());
         let followers = Arc::new(Semaphore::new(FOLLOWERS_MAX));
         Self { sidecar, settings, feed, call_log, webhooks, draining, guard, followers, ending }
+    }
+
+    /// False while module or exchange are on their way out.
+    fn takes_calls(&self) -> bool {
+        !self.draining.load(Ordering::Acquire) && !self.sidecar.exchange().is_shutting_down()
     }
 
     fn log(&self) -> Option<Arc<Reader>> {

@@ -8,6 +8,9 @@ use std::fmt;
 /// The telephone exchange. Its methods may wait for a lock or a database: they are called on threads that may, and never on
 /// a call's task.
 pub trait Exchange: Send + Sync + fmt::Debug {
+    /// True once the exchange has been told to end: it takes no more calls, and those that are up go on.
+    fn is_shutting_down(&self) -> bool;
+
     /// Sets the channel variable `name` of `session` to `value`, which is taken as it is.
     ///
     /// # Errors
@@ -65,6 +68,10 @@ pub(crate) struct Nowhere;
 
 #[cfg(test)]
 impl Exchange for Nowhere {
+    fn is_shutting_down(&self) -> bool {
+        false
+    }
+
     fn set_variable(&self, _: &str, _: &str, _: &str) -> Result<(), Problem> {
         Err(Problem("there is no exchange".to_owned()))
     }

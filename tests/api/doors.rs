@@ -4,7 +4,7 @@ use std::net::TcpListener;
 
 use serde_json::json;
 
-use super::{Keys, PLAIN, TOKEN, config, stage};
+use super::{Keys, PLAIN, TOKEN, config, stage, the_call};
 use crate::common::{SOON, Stage, eventually};
 use practice_agent::{Script, Server};
 use rig::http::{Answer, Api, free_port};
@@ -171,4 +171,26 @@ fn the_figures_are_what_prometheus_reads() {
     ] {
         assert!(read.lines().any(|read| read == line), "{line} is not in\n{read}");
     }
+}
+
+#[test]
+fn an_asterisk_that_is_to_stop_is_not_ready_and_calls_nobody_while_its_calls_go_on() {
+    let (stage, api) = stage(&PLAIN);
+    let (call, _session) = stage.talk("100");
+    assert_eq!(api.get("/ready").status, 200);
+    let id = the_call(&api);
+    std::thread::scope(|scope| {
+        // The command waits until there is no call left, or it is taken back.
+        let stopping = scope.spawn(|| stage.rig.cli("core stop gracefully"));
+        eventually("it is not ready", SOON, || api.get("/ready").status == 503);
+        assert_problem(&api.post("/api/calls/dial", r#"{"phone_number":"79123456789"}"#), 503);
+        assert_eq!(api.get("/health").status, 200);
+        assert_eq!(the_call(&api), id);
+        stage.cli("core abort shutdown");
+        eventually("it is ready again", SOON, || api.get("/ready").status == 200);
+        assert!(stopping.join().is_ok());
+    });
+    assert_eq!(the_call(&api), id);
+    call.hang_up();
+    stage.assert_nothing_left();
 }

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use axum::Json;
@@ -70,7 +69,7 @@ pub(super) async fn dial(
     State(desk): State<Arc<Desk>>,
     Body(dial): Body<Dial>,
 ) -> Result<(StatusCode, HeaderMap, Json<Dialed>), Problem> {
-    if desk.draining.load(Ordering::Acquire) {
+    if !desk.takes_calls() {
         return Err(DialError::Draining.into());
     }
     let call = desk.sidecar.outbound().dial(&desk.settings.load(), dial.into())?;

@@ -1,7 +1,6 @@
 //! How the module itself is, and what it is set to.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use axum::Json;
@@ -22,8 +21,8 @@ pub(super) async fn health() -> Json<Value> {
 
 /// `GET /ready`: calls are taken.
 pub(super) async fn ready(State(desk): State<Arc<Desk>>) -> Result<Json<Value>, Problem> {
-    if desk.draining.load(Ordering::Acquire) {
-        let detail = "the module is being unloaded and takes no more calls";
+    if !desk.takes_calls() {
+        let detail = "Asterisk is ending, or the module being unloaded: no more calls are taken";
         return Err(Problem::later(StatusCode::SERVICE_UNAVAILABLE, detail, Duration::from_secs(5)));
     }
     Ok(Json(json!({"status": "ready"})))
