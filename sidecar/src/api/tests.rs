@@ -1,4 +1,4 @@
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::Ordering;
 
 use axum::body::Body;
@@ -241,4 +241,37 @@ async fn a_client_that_does_not_read_is_let_go_and_holds_nobody_up() {
     };
     assert_eq!(end.map(|frame| u16::from(frame.code)), Some(1013));
     assert!(read < 2000, "{read} events were read");
+}
+
+#[tokio::test]
+async fn alerts_dashboard_and_manual_look_at_figures_that_there_are() {
+    let response = Office::new().ask(request("GET", "/metrics")).await;
+    let page = response.into_body().collect().await.expect("a page").to_bytes();
+    let page = String::from_utf8(page.to_vec()).expect("text");
+    let kinds: BTreeMap<_, _> = page.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split_once(' ')).collect();
+    let mut named = 0;
+    for text in
+        [include_str!("../../../docs/monitoring/alerts.yml"), include_str!("../../../docs/monitoring/dashboard.json")]
+    {
+        let words = text.split(|character: char| !character.is_ascii_alphanumeric() && character != '_');
+        // The name of the group has no more to it.
+        for name in words.filter(|word| word.starts_with("ai_bridge_")) {
+            // Only there once a call log is configured.
+            let of_log = name.starts_with("ai_bridge_call_log_");
+            let known = match name.strip_suffix("_bucket") {
+                Some(histogram) => kinds.get(histogram) == Some(&"histogram"),
+                None => kinds.contains_key(name) || of_log,
+            };
+            assert!(known, "there is no {name}");
+            named += 1;
+        }
+    }
+    assert!(named > 25, "{named}");
+    for row in include_str!("../../../docs/operations.md").lines().filter(|line| line.starts_with("| `")) {
+        for name in
+            row.split('`').skip(1).step_by(2).filter(|name| name.ends_with("_total") || name.ends_with("_seconds"))
+        {
+            assert!(kinds.contains_key(format!("ai_bridge_{name}").as_str()), "there is no {name}");
+        }
+    }
 }
