@@ -67,7 +67,7 @@ fn generate_bindings(include: &Path) {
         .allowlist_function("ast_channel_(context|exten|priority|flags)|ast_channel_(context|exten|priority)_set")
         .allowlist_function("__ao2_ref")
         .allowlist_function("astman_(get_header|send_ack|send_listack|send_list_complete_start|send_list_complete_end)")
-        .allowlist_var("ast_format_(alaw|ulaw)|ast_config_AST_(CONFIG_DIR|DATA_DIR|DB)|ast_defaultlanguage|AST_FLAG_IN_AUTOLOOP|AST_SOFTHANGUP_(ASYNCGOTO|EXPLICIT)|AST_CAUSE_NO_ANSWER|ai_shim_.*|AST_FRIENDLY_OFFSET|AST_FRFLAG_HAS_(TIMING_INFO|SEQUENCE_NUMBER)|RESULT_(SUCCESS|SHOWUSAGE)|ast_verb_sys_level|__LOG_(WARNING|ERROR)|EVENT_FLAG_(CALL|REPORTING)")
+        .allowlist_var("ast_format_(alaw|ulaw)|ast_config_AST_(CONFIG_DIR|DATA_DIR|DB|MONITOR_DIR)|ast_defaultlanguage|AST_FLAG_IN_AUTOLOOP|AST_SOFTHANGUP_(ASYNCGOTO|EXPLICIT)|AST_CAUSE_NO_ANSWER|ai_shim_.*|AST_FRIENDLY_OFFSET|AST_FRFLAG_HAS_(TIMING_INFO|SEQUENCE_NUMBER)|RESULT_(SUCCESS|SHOWUSAGE)|ast_verb_sys_level|__LOG_(WARNING|ERROR)|EVENT_FLAG_(CALL|REPORTING)")
         .allowlist_type("ast_frame|ast_cli_.*|ast_variable|ast_control_t38_parameters|ast_control_frame_type|ast_pbx_result")
         .opaque_type("ast_app|ast_silence_generator|ast_channel|ast_format|ast_config|mansession|message")
         .default_enum_style(bindgen::EnumVariation::Consts)

@@ -180,7 +180,7 @@ fn start_sidecar(workers: usize) -> std::io::Result<Sidecar> {
 
 fn start_observers(sidecar: &Arc<Sidecar>, settings: &Arc<Settings>) -> std::io::Result<Observers> {
     let hooks = ThreadHooks { on_start: observer_starts, on_stop: thread_stops };
-    without_signals(|| Observers::start(sidecar, settings, &config::database_dir(), hooks))
+    without_signals(|| Observers::start(sidecar, settings, config::homes(), hooks))
 }
 
 /// Starts a thread of ours beside those of the sidecar.

@@ -12,6 +12,7 @@
 
 mod read;
 mod schema;
+mod words;
 mod write;
 
 use std::path::PathBuf;
@@ -26,6 +27,7 @@ use rusqlite::{Connection, ErrorCode};
 use tracing::{error, info, warn};
 
 pub(crate) use self::read::{Logged, Reader, Turn, Wanted};
+pub(crate) use self::words::Sought;
 use crate::events::Event;
 use crate::observers::ThreadHooks;
 

@@ -39,7 +39,7 @@ mod transport;
 mod webhooks;
 
 pub use api::OPENAPI;
-pub use observers::{Observers, ThreadHooks};
+pub use observers::{Homes, Observers, ThreadHooks};
 pub use outcome::{Outcome, Status};
 pub use report::Totals;
 pub use runtime::{CallPlan, LimitReached, Seat, Sidecar, SidecarConfig};

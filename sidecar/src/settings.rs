@@ -93,6 +93,8 @@ pub struct General {
     pub webhooks: Webhooks,
     /// The call log.
     pub log: Log,
+    /// Folder of the calls' recordings, as it stands in the configuration; `None`: none are shown.
+    pub recordings: Option<PathBuf>,
 }
 
 /// One thing that is wrong with the configuration.

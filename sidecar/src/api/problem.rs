@@ -136,6 +136,11 @@ impl<S: Send + Sync> FromRequestParts<S> for Id {
 
 /// There is nothing at that path.
 pub(super) async fn no_path() -> Problem {
+    missing()
+}
+
+/// As [`no_path`].
+pub(super) fn missing() -> Problem {
     Problem::new(StatusCode::NOT_FOUND, "there is nothing at this path; /api/openapi.json lists what there is")
 }
 

@@ -50,6 +50,7 @@ impl Office {
             settings: Arc::default(),
             webhooks: Arc::default(),
             draining: Arc::default(),
+            recordings_home: std::env::temp_dir().into(),
         };
         Self { parts, http: Http { rate_max: 0, ..Http::default() } }
     }
@@ -102,7 +103,7 @@ async fn the_description_has_every_path_and_method_and_no_other() {
     let description: Value = serde_json::from_str(OPENAPI).expect("it is JSON");
     let paths = description["paths"].as_object().expect("there are paths");
     for (path, operations) in paths {
-        let real = path.replace("{id}", "nobody");
+        let real = path.replace("{id}", "nobody").replace("{name}", "mixed");
         for method in ["GET", "POST", "PUT", "DELETE", "PATCH"] {
             let described = operations.get(method.to_ascii_lowercase()).is_some();
             let response = office.ask(request(method, &real)).await;

@@ -102,6 +102,8 @@ pub(super) fn forget(connection: &Connection, retention: Duration, now: SystemTi
     let before = unix_ms(now).saturating_sub(retention.as_millis() as i64);
     let forgotten = connection.execute("DELETE FROM calls WHERE started < ? AND ended IS NOT NULL", [before])?;
     if forgotten > 0 {
+        // Until it is written anew, the index has the words of those who are forgotten.
+        connection.execute("INSERT INTO turn_words (turn_words) VALUES ('optimize')", [])?;
         connection.execute_batch(&format!("PRAGMA incremental_vacuum({PAGES_FREED})"))?;
     }
     Ok(forgotten)
