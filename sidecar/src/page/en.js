@@ -37,7 +37,7 @@ export default {
   "side.past": "History",
   "live.empty": "No calls at the moment. They appear here by themselves.",
 
-  "past.search": "Number or words that were said",
+  "past.search": "Number or words said",
   "past.way": "Direction",
   "past.more": "Show more",
   "past.loading": "Searching…",

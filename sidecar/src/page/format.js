@@ -22,13 +22,13 @@ function clock(name, options) {
   return clocks.get(key);
 }
 
-export const clockTime = (ms) => clock("time", { hour: "2-digit", minute: "2-digit", second: "2-digit" }).format(ms);
+export const clockTime = (ms) => clock("time", { hour: "2-digit", minute: "2-digit", second: "2-digit", hourCycle: "h23" }).format(ms);
 
 /** The time alone for today, with the day for other days. */
 export function day(ms) {
   const today = new Date(ms).toDateString() === new Date().toDateString();
-  if (today) return clock("short", { hour: "2-digit", minute: "2-digit" }).format(ms);
-  return clock("day", { day: "numeric", month: "short", hour: "2-digit", minute: "2-digit" }).format(ms);
+  if (today) return clock("short", { hour: "2-digit", minute: "2-digit", hourCycle: "h23" }).format(ms);
+  return clock("day", { day: "numeric", month: "short", hour: "2-digit", minute: "2-digit", hourCycle: "h23" }).format(ms);
 }
 
 /** A number with room to read it; what is no number stays as it is. */

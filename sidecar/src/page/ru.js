@@ -42,7 +42,7 @@ export default {
   "side.past": "История",
   "live.empty": "Звонков сейчас нет. Они появятся здесь сами.",
 
-  "past.search": "Номер или слова из разговора",
+  "past.search": "Номер или слова",
   "past.way": "Направление",
   "past.more": "Показать ещё",
   "past.loading": "Ищу…",
