@@ -406,7 +406,7 @@ impl Call {
     fn handle_transcript(&mut self, speaker: Speaker, text: &str, complete: bool, now: Instant) {
         self.timing.word(now);
         self.memory.said(speaker, text, complete);
-        self.publish(|| What::Transcript { speaker: speaker.into(), text: text.to_owned(), complete });
+        self.publish(|| What::said(speaker.into(), text, complete));
         if complete {
             let who = events::Speaker::from(speaker).name();
             info!(target: TRANSCRIPT, "AI {}: {who}: {}", self.id(), one_line(text));

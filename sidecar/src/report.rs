@@ -27,6 +27,8 @@ pub struct Totals {
     pub dropped_ms: u64,
     /// Times a lost connection to an AI was set up again.
     pub reconnects: u64,
+    /// Hints that were asked for and did not come, for any reason but a newer line.
+    pub hint_failures: u64,
     /// How long the parts of the conversations took.
     pub latencies: Latencies,
 }
@@ -40,6 +42,7 @@ impl Totals {
         self.underruns += stats.underruns.load(Ordering::Relaxed);
         self.dropped_ms += stats.dropped_ms.load(Ordering::Relaxed);
         self.reconnects += u64::from(stats.reconnects.load(Ordering::Relaxed));
+        self.hint_failures += u64::from(stats.hint_failures.load(Ordering::Relaxed));
         self.latencies.add(&stats.latencies());
     }
 
