@@ -21,6 +21,11 @@
 //! does not greet. Before [`Output::Ready`] it has told the provider what was said as well as that provider can be told;
 //! after it the agent goes on speaking if it owes the caller an answer, and otherwise waits for the caller.
 //!
+//! # Writing down what people say to each other
+//!
+//! Where no AI speaks, a [`Transcriber`](transcriber::Transcriber) hears one person and tells the words. It is driven in
+//! the same way; its services are in [`TRANSCRIBERS`](transcriber::TRANSCRIBERS).
+//!
 //! # Adding a provider
 //!
 //! Write one file with a type that implements [`Dialect`] and a [`Provider`] that tells of it, add one line to
@@ -37,6 +42,7 @@ mod orders;
 mod outbox;
 pub mod raw;
 mod session;
+pub mod transcriber;
 pub mod twilio;
 mod url;
 
