@@ -14,6 +14,7 @@
 
 mod agent_line;
 mod api;
+pub mod assist;
 mod call;
 mod call_log;
 mod connector;
@@ -31,6 +32,7 @@ mod outcome;
 mod report;
 mod route;
 mod runtime;
+mod session;
 pub mod settings;
 mod sound;
 mod stats;
