@@ -42,6 +42,7 @@ mod orders;
 mod outbox;
 pub mod raw;
 mod session;
+pub mod soniox;
 pub mod transcriber;
 pub mod twilio;
 mod url;
@@ -324,7 +325,8 @@ pub enum FaultKind {
     Transient,
     /// The provider does not accept the account: fatal, and a retry cannot help (operator's to mend).
     Authentication,
-    /// The provider's session reached its time limit: fatal, a new connection would help.
+    /// The provider ends this session, at its time limit or because it cannot go on with it: fatal, a new connection would
+    /// help.
     Expired,
     /// The session cannot go on, for example because its settings were refused: fatal.
     Fatal,

@@ -14,10 +14,10 @@ use std::time::{Duration, Instant};
 
 use ai_media::Format;
 
-use crate::{AudioChoice, Fault, Handshake, Message, Payload, Secret, session};
+use crate::{AudioChoice, Fault, Handshake, Message, Payload, Secret, openai, session, soniox};
 
 /// All transcribers.
-pub static TRANSCRIBERS: &[TranscriberProvider] = &[];
+pub static TRANSCRIBERS: &[TranscriberProvider] = &[soniox::TRANSCRIBER, openai::TRANSCRIBER];
 
 /// The transcriber called `name`.
 pub fn transcriber(name: &str) -> Option<&'static TranscriberProvider> {
