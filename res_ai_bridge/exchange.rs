@@ -134,6 +134,13 @@ impl Exchange for Asterisk {
         Some(Caller { number: text(&number), name: text(&name) })
     }
 
+    fn hang_up(&self, session: &str) -> Result<(), Problem> {
+        let channel = ChannelRef::of(session)?;
+        // SAFETY: the channel is held and not locked by this thread.
+        unsafe { ffi::ast_softhangup(channel.raw(), ffi::AST_SOFTHANGUP_EXPLICIT as i32) };
+        Ok(())
+    }
+
     fn routine(
         &self,
         session: &str,
