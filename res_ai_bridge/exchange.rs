@@ -18,7 +18,8 @@ use crate::surrogate::Surrogate;
 /// Longest number or name of a caller. [bytes]
 const CALLER_MAX: usize = 256;
 
-/// The channels of all sessions. One is in here only while its own thread is in the application, which holds it.
+/// The channels of all sessions. One is in here only while its own thread is in the application, which holds it, or while it
+/// is tapped.
 static CHANNELS: Mutex<BTreeMap<String, Held>> = Mutex::new(BTreeMap::new());
 
 fn channels() -> MutexGuard<'static, BTreeMap<String, Held>> {
