@@ -10,20 +10,27 @@
 //!
 //! Nothing wakes the task from the channel's side: it looks at both rings and at the flags every [`TICK`].
 
+mod chat;
+mod hints;
+mod intake;
+mod leg;
 mod options;
+mod stream;
+mod task;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
 use ai_dialect::transcriber::{TranscriberProvider, transcriber};
-use ai_media::tap::{LegFeed, LegTap, leg_ring};
+use ai_media::tap::{LegFeed, leg_ring};
 use tokio::task::JoinHandle;
 
 pub use self::options::{AssistOptions, Side};
+use self::task::Assistant;
 use crate::control::{AiState, Condition};
 use crate::events::Origin;
-use crate::runtime::{Seat, Sidecar};
+use crate::runtime::{Seat, Sidecar, call_id};
 use crate::session::{Listed, Session};
 use crate::settings::{AssistProfile, Settings};
 use crate::stats::{CallStats, SessionInfo};
@@ -130,19 +137,16 @@ impl Sidecar {
             stats: CallStats::default(),
         };
         let session = Arc::new(Session::new(info, self.shared_events(), None));
-        let tapped =
-            Arc::new(Tapped { session: session.clone(), talking: AtomicBool::new(false), music: AtomicBool::new(false) });
+        let tapped = Arc::new(Tapped {
+            session: session.clone(),
+            talking: AtomicBool::new(false),
+            music: AtomicBool::new(false),
+        });
         let ((this, this_tap), (other, other_tap)) = (leg_ring(RING_MS), leg_ring(RING_MS));
         let task = self.spawn_session(seat, Listed::Assist(session), {
             let tapped = tapped.clone();
-            async move { listen(plan, tapped, [this_tap, other_tap]).await }
+            async move { Assistant::new(plan, tapped, [this_tap, other_tap], call_id()).run().await }
         });
         AssistEnd { this, other, tapped, _task: task }
-    }
-}
-
-async fn listen(_plan: AssistPlan, tapped: Arc<Tapped>, _taps: [LegTap; 2]) {
-    while !tapped.session.is_closed() && !tapped.session.is_stopped() {
-        let _ = tokio::time::timeout(TICK, tapped.session.woken()).await;
     }
 }

@@ -5,7 +5,6 @@ mod agent;
 mod control;
 mod memory;
 mod opening;
-mod recovery;
 mod sessions;
 mod timing;
 
@@ -23,17 +22,18 @@ use tracing::{debug, info, warn};
 use self::acting::Acting;
 use self::control::Told;
 use self::memory::Memory;
-use self::opening::{Connection, Opening, fatal};
-use self::recovery::{Recovery, RollOver};
+use self::opening::{Connection, Opening};
 use self::timing::Timing;
 use crate::agent_line::AgentLine;
 use crate::events::What;
 use crate::exchange::Exchange;
 use crate::link::{CallerEvent, Command, TaskEnd};
 use crate::outcome::one_line;
+use crate::recovery::{Recovery, RollOver};
 use crate::route::Route;
 use crate::runtime::transcoder;
 use crate::stats::{millis, record};
+use crate::transport::fatal;
 use crate::{Outcome, Status, TRANSCRIPT, events};
 
 /// Most caller audio given to the dialect in one piece. [ms]

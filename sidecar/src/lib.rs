@@ -29,6 +29,7 @@ mod observers;
 pub mod options;
 pub mod outbound;
 mod outcome;
+mod recovery;
 mod report;
 mod route;
 mod runtime;

@@ -313,7 +313,7 @@ fn threads(workers: usize, config: SidecarConfig) -> io::Result<Runtime> {
 }
 
 /// 32 hexadecimal digits that no other call has: the time, and a count for calls of one moment.
-fn call_id() -> String {
+pub(crate) fn call_id() -> String {
     static CALLS: AtomicU64 = AtomicU64::new(0);
     let since = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_nanos() as u64);
     format!("{since:016x}{:016x}", CALLS.fetch_add(1, Ordering::Relaxed))

@@ -17,6 +17,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 pub use assist::{AssistProfile, Hints};
+pub(crate) use profile::fill_in;
 pub use profile::{BargeInMode, OnMachine, Profile};
 pub use service::{Http, Log, Webhooks};
 pub use tool::{Action, Filler, Tool, Webhook};
@@ -219,10 +220,7 @@ impl Settings {
 
 /// True for the section of an agent.
 fn is_profile(section: &RawSection) -> bool {
-    section.name != "general"
-        && !tool::is_tool(section)
-        && !trunk::is_trunk(section)
-        && !assist::is_assist(section)
+    section.name != "general" && !tool::is_tool(section) && !trunk::is_trunk(section) && !assist::is_assist(section)
 }
 
 /// What is wrong with the name that `key` of `[general]` gives: it must be that of a section that `is_one`.
@@ -248,4 +246,4 @@ fn twice(section: &RawSection) -> Option<SettingsError> {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

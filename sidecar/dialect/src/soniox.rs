@@ -38,6 +38,9 @@ pub(crate) const TRANSCRIBER: TranscriberProvider = TranscriberProvider {
             listening.terms.iter().chain([&listening.context]).map(|text| text.chars().count()).sum();
         match listening.endpoint_delay_ms {
             _ if listening.model.is_empty() => Err(("model", "missing")),
+            _ if !matches!(listening.language.len(), 0 | 2) => {
+                Err(("language", "this service names one by two letters"))
+            }
             Some(delay) if !ENDPOINT_DELAYS_MS.contains(&delay) => {
                 Err(("endpoint_delay_ms", "this service allows 500 to 3000"))
             }

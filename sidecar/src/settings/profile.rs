@@ -159,9 +159,7 @@ pub(super) const KEYS: &[Key<Profile>] = &[
     ("instructions", |profile, value| text(&mut profile.session.instructions, value)),
     ("instructions_file", |profile, value| text(&mut profile.instructions_file, value)),
     ("greeting", |profile, value| text(&mut profile.session.greeting, value)),
-    ("audio", |profile, value| {
-        set(&mut profile.session.audio, audio(value))
-    }),
+    ("audio", |profile, value| set(&mut profile.session.audio, audio(value))),
     ("transcription_model", |profile, value| text(&mut profile.session.transcription_model, value)),
     ("turn_detection", |profile, value| {
         let words = [
@@ -427,8 +425,7 @@ pub(super) fn load_instructions(
     if !instructions.is_empty() {
         return Err((key, format!("{key}: there is 'instructions' too; give one of the two")));
     }
-    *instructions =
-        read_text(&folders.config.join(file)).map_err(|problem| (key, format!("{key}: {problem}")))?;
+    *instructions = read_text(&folders.config.join(file)).map_err(|problem| (key, format!("{key}: {problem}")))?;
     Ok(())
 }
 
