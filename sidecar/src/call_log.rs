@@ -26,7 +26,7 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use rusqlite::{Connection, ErrorCode};
 use tracing::{error, info, warn};
 
-pub(crate) use self::read::{Logged, Reader, Turn, Wanted};
+pub(crate) use self::read::{Logged, Reader, Suggested, Turn, Wanted};
 pub(crate) use self::words::Sought;
 use crate::events::Event;
 use crate::observers::ThreadHooks;

@@ -17,7 +17,7 @@ use time::format_description::well_known::Rfc3339;
 
 use super::Desk;
 use super::problem::{Body, Id, Problem, Query};
-use crate::call_log::{LogError, Logged, Reader, Sought, Turn, Wanted};
+use crate::call_log::{LogError, Logged, Reader, Sought, Suggested, Turn, Wanted};
 use crate::control::ControlError;
 use crate::events::{CallState, Direction, Figures};
 use crate::outbound::{self, Cause};
@@ -326,6 +326,7 @@ pub(super) struct Form {
 struct Transcript {
     id: String,
     turns: Vec<Said>,
+    hints: Vec<Suggestion>,
 }
 
 #[derive(Debug, Serialize)]
@@ -334,6 +335,32 @@ struct Said {
     time: String,
     speaker: String,
     text: String,
+    start_ms: Option<u64>,
+    end_ms: Option<u64>,
+}
+
+impl From<Turn> for Said {
+    fn from(turn: Turn) -> Self {
+        let Turn { id, time, speaker, text, start_ms, end_ms } = turn;
+        Self { id, time: rfc3339(time), speaker, text, start_ms, end_ms }
+    }
+}
+
+#[derive(Debug, Serialize)]
+struct Suggestion {
+    time: String,
+    #[serde(rename = "type")]
+    kind: String,
+    title: String,
+    content: String,
+    priority: String,
+}
+
+impl From<Suggested> for Suggestion {
+    fn from(hint: Suggested) -> Self {
+        let Suggested { time, kind, title, content, priority } = hint;
+        Self { time: rfc3339(time), kind, title, content, priority }
+    }
 }
 
 /// `GET /api/calls/{id}/transcript`
@@ -351,14 +378,14 @@ pub(super) async fn transcript(
         Problem::new(StatusCode::NOT_FOUND, "there are no transcripts: no database is set in ai_bridge.conf")
     })?;
     let session = id.clone();
-    let turns = read(move || log.transcript(&session)).await?.ok_or_else(Problem::no_call)?;
+    let kept = read(move || log.transcript(&session)).await?.ok_or_else(Problem::no_call)?;
     if as_text {
-        let text: String = turns.iter().map(line).collect();
+        let text: String = kept.turns.iter().map(line).collect();
         return Ok(([(CONTENT_TYPE, "text/plain; charset=utf-8")], text).into_response());
     }
-    let turns =
-        turns.into_iter().map(|Turn { id, time, speaker, text }| Said { id, time: rfc3339(time), speaker, text });
-    Ok(Json(Transcript { id, turns: turns.collect() }).into_response())
+    let turns = kept.turns.into_iter().map(Said::from).collect();
+    let hints = kept.hints.into_iter().map(Suggestion::from).collect();
+    Ok(Json(Transcript { id, turns, hints }).into_response())
 }
 
 fn line(turn: &Turn) -> String {

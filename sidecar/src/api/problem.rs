@@ -81,7 +81,10 @@ impl From<ControlError> for Problem {
                 Self::new(StatusCode::UNPROCESSABLE_ENTITY, detail)
             }
             ControlError::NotAllowed(_) => Self::new(StatusCode::FORBIDDEN, detail),
-            ControlError::NotConnected | ControlError::Unsupported => Self::new(StatusCode::CONFLICT, detail),
+            ControlError::NotConnected
+            | ControlError::Unsupported
+            | ControlError::NoAgent
+            | ControlError::Exchange(_) => Self::new(StatusCode::CONFLICT, detail),
             ControlError::Busy | ControlError::NoAnswer => {
                 Self::later(StatusCode::SERVICE_UNAVAILABLE, detail, Duration::from_secs(1))
             }

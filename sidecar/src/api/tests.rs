@@ -86,8 +86,7 @@ impl Office {
             caller: None,
             callee: None,
         };
-        let text = text.to_owned();
-        let what = || What::Transcript { speaker: Speaker::Caller, text, complete };
+        let what = || What::said(Speaker::Caller, text, complete);
         self.parts.sidecar.events().publish(session, "p", &origin, what);
     }
 }

@@ -67,6 +67,26 @@ pub(crate) struct Turn {
     pub(crate) time: SystemTime,
     pub(crate) speaker: String,
     pub(crate) text: String,
+    /// Since the session began, if it is known. [ms]
+    pub(crate) start_ms: Option<u64>,
+    pub(crate) end_ms: Option<u64>,
+}
+
+/// What an assistant suggested.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Suggested {
+    pub(crate) time: SystemTime,
+    pub(crate) kind: String,
+    pub(crate) title: String,
+    pub(crate) content: String,
+    pub(crate) priority: String,
+}
+
+/// What was said in a call, and what was suggested.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Transcript {
+    pub(crate) turns: Vec<Turn>,
+    pub(crate) hints: Vec<Suggested>,
 }
 
 impl Reader {
@@ -115,15 +135,30 @@ impl Reader {
     }
 
     /// What was said in a call; `None`: there is no such call.
-    pub(crate) fn transcript(&self, session: &str) -> Result<Option<Vec<Turn>>, LogError> {
-        const SQL: &str = "SELECT id, time, speaker, text FROM turns WHERE session = ? ORDER BY id LIMIT ?";
+    pub(crate) fn transcript(&self, session: &str) -> Result<Option<Transcript>, LogError> {
         if self.call(session)?.is_none() {
             return Ok(None);
         }
-        let turn = |row: &Row<'_>| {
-            Ok(Turn { id: row.get(0)?, time: at(row.get(1)?), speaker: row.get(2)?, text: row.get(3)? })
-        };
-        self.with(|log| log.prepare_cached(SQL)?.query_map((session, TURNS_MAX), turn)?.collect()).map(Some)
+        let turns = self.rows("SELECT id, time, speaker, text, start_ms, end_ms FROM turns", session, |row| {
+            let (id, time, speaker, text) = (row.get(0)?, at(row.get(1)?), row.get(2)?, row.get(3)?);
+            Ok(Turn { id, time, speaker, text, start_ms: row.get(4)?, end_ms: row.get(5)? })
+        })?;
+        let hints = self.rows("SELECT time, type, title, content, priority FROM hints", session, |row| {
+            let (kind, title, content) = (row.get(1)?, row.get(2)?, row.get(3)?);
+            Ok(Suggested { time: at(row.get(0)?), kind, title, content, priority: row.get(4)? })
+        })?;
+        Ok(Some(Transcript { turns, hints }))
+    }
+
+    /// The rows of `session` that `select` gives, in their order.
+    fn rows<T>(
+        &self,
+        select: &str,
+        session: &str,
+        row: impl FnMut(&Row<'_>) -> rusqlite::Result<T>,
+    ) -> Result<Vec<T>, LogError> {
+        let sql = format!("{select} WHERE session = ? ORDER BY id LIMIT ?");
+        self.with(|log| log.prepare_cached(&sql)?.query_map((session, TURNS_MAX), row)?.collect())
     }
 
     /// What `read` makes of the log; nothing while there is none yet.

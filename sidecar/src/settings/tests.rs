@@ -17,7 +17,7 @@ fn sections(text: &str) -> Vec<RawSection> {
     sections
 }
 
-fn parse(text: &str) -> Result<Settings, Vec<String>> {
+pub(crate) fn parse(text: &str) -> Result<Settings, Vec<String>> {
     Settings::parse(&sections(text), Path::new("/nonexistent"))
         .map_err(|errors| errors.iter().map(SettingsError::to_string).collect())
 }
