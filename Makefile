@@ -70,6 +70,7 @@ wire: setup ## What dialects and test servers send, read with the types of the v
 integration: checked setup ## The module in a real Asterisk (TEST=name runs only tests so named)
 	@tests/venv.sh wire
 	@tests/venv.sh api
+	@tests/venv.sh page
 	@tests/venv.sh pipecat
 	@$(WITH_ASTERISK) RES_AI_BRIDGE_SO=$(CURDIR)/$(CHECKED) RUST_TEST_THREADS=4 tests/run.sh $(TEST)
 

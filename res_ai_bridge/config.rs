@@ -4,6 +4,7 @@ use std::ffi::{CStr, c_char};
 use std::path::{Path, PathBuf};
 use std::ptr;
 
+use ai_sidecar::Homes;
 use ai_sidecar::settings::{Folders, RawEntry, RawSection, Settings};
 use tracing::error;
 

@@ -14,7 +14,25 @@ use crate::{checkout, mortal};
 /// Chromium with any number of pages, each as in a browser of its own.
 pub struct Browser {
     process: Child,
-    talk: Mutex<(ChildStdin, BufReader<ChildStdout>)>,
+    talk: Mutex<Talk>,
+}
+
+/// Orders and answers, each a line of JSON.
+struct Talk {
+    orders: ChildStdin,
+    answers: BufReader<ChildStdout>,
+}
+
+impl Talk {
+    fn answer(&mut self) -> Result<Value> {
+        let mut line = String::new();
+        self.answers.read_line(&mut line)?;
+        let answer: Value = serde_json::from_str(&line).with_context(|| format!("it says: {line:?}"))?;
+        match answer["problem"].as_str() {
+            Some(problem) => bail!("{problem}"),
+            None => Ok(answer["value"].clone()),
+        }
+    }
 }
 
 /// What a page is shown on.
@@ -48,10 +66,9 @@ impl Browser {
         command.arg(checkout().join("tests/page/browser.py")).stdin(Stdio::piped()).stdout(Stdio::piped());
         let mut process = mortal::spawn(command)?;
         let (Some(orders), Some(answers)) = (process.stdin.take(), process.stdout.take()) else { bail!("no pipes") };
-        let browser = Self { process, talk: Mutex::new((orders, BufReader::new(answers))) };
-        let answer = browser.answer().context("Chromium does not start")?;
-        ensure!(answer == "ready", "Chromium does not start: {answer}");
-        Ok(browser)
+        let mut talk = Talk { orders, answers: BufReader::new(answers) };
+        talk.answer().context("Chromium does not start")?;
+        Ok(Self { process, talk: Mutex::new(talk) })
     }
 
     /// A new page at `url`, with nothing remembered.
@@ -71,19 +88,8 @@ impl Browser {
 
     fn order(&self, order: &Value) -> Result<Value> {
         let mut talk = self.talk.lock().unwrap_or_else(PoisonError::into_inner);
-        writeln!(talk.0, "{order}")?;
-        drop(talk);
-        self.answer().with_context(|| format!("in the browser: {order}"))
-    }
-
-    fn answer(&self) -> Result<Value> {
-        let mut line = String::new();
-        self.talk.lock().unwrap_or_else(PoisonError::into_inner).1.read_line(&mut line)?;
-        let answer: Value = serde_json::from_str(&line).with_context(|| format!("it says: {line:?}"))?;
-        match answer["problem"].as_str() {
-            Some(problem) => bail!("{problem}"),
-            None => Ok(answer["value"].clone()),
-        }
+        writeln!(talk.orders, "{order}")?;
+        talk.answer().with_context(|| format!("in the browser: {order}"))
     }
 }
 
