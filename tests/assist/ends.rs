@@ -175,7 +175,7 @@ fn unloading_by_force_ends_it_and_not_the_call() {
 
 #[test]
 fn asterisk_stops_in_the_middle_of_it() {
-    let mut desk = Desk::new();
+    let desk = Desk::new();
     let (_talk, _legs) = desk.tapped('5');
     let status = desk.stage.rig.stop().expect("Asterisk ends");
     assert!(status.success(), "{status:?}");

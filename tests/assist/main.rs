@@ -171,11 +171,15 @@ impl Talk {
     #[track_caller]
     fn wait_connected(&self) {
         let both = [&self.caller, &self.operator];
-        both.iter().for_each(|call| drop(call.wait_answered(SOON).expect("the call is answered")));
+        for call in both {
+            call.wait_answered(SOON).expect("the call is answered");
+        }
         let before = both.map(|call| call.heard().pcm().len());
         eventually("the phones hear each other", SOON, || {
             // What is said before the bridge is there is lost.
-            both.iter().for_each(|call| drop(call.play(&Chord::narrow(1, ms(100)).at_rate(call.heard().codec.rate_hz()))));
+            for call in both {
+                call.play(&Chord::narrow(1, ms(100)).at_rate(call.heard().codec.rate_hz()));
+            }
             sleep(ms(200));
             both.iter().zip(before).all(|(call, before)| is_loud(&call.heard().pcm()[before..]))
         });
