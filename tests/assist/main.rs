@@ -16,7 +16,8 @@ use std::time::Duration;
 
 use common::signal::{Chord, likest_db, position, sounds};
 use common::{SOON, Stage, eventually};
-use rig::{Codec, Phone, PhoneCall};
+use practice_agent::{Server, Session};
+use rig::{Codec, Phone, PhoneCall, Rig};
 
 /// Calls of the phone at the port that follows the first digit. 5: the caller's channel is tapped; 6: the operator's; 7: the caller's,
 /// and recorded; 8: nobody's.
@@ -58,7 +59,7 @@ fn chord(seed: u64) -> Chord {
 fn profile(url: &str) -> String {
     format!(
         "[general]\ndefault_assist_profile = desk\n\n[desk]\ntype = assist\ndialect = soniox\nurl = {url}\n\
-         hint_url = no\n"
+         api_key = practice\nhint_url = no\n"
     )
 }
 
@@ -79,8 +80,11 @@ impl Desk {
     }
 
     fn with(prepare: impl FnOnce(rig::Builder) -> rig::Builder) -> Self {
-        let rig = |rig: rig::Builder, url: &str| prepare(rig.config("ai_bridge.conf", profile(url)));
-        Self { stage: Stage::with(practice_agent::Server::builder(), rig, DIALPLAN) }
+        let agent = Server::builder().start().expect("the practice server starts");
+        let url = agent.soniox_url();
+        let rig = prepare(Rig::builder().config("ai_bridge.conf", profile(&url)));
+        let rig = rig.append("extensions.conf", DIALPLAN).start().expect("Asterisk starts");
+        Self { stage: Stage { rig, agent } }
     }
 
     fn phone(&self, codec: Codec) -> Phone {
@@ -118,39 +122,36 @@ impl Desk {
         (talk, legs)
     }
 
-    /// What listens to the latest call.
+    /// What listens to the next call that is listened to.
     fn legs(&self) -> Legs {
-        self.stage.rig.wait_log("ASSIST <> <> <", SOON).expect("it begins");
-        let log = self.stage.rig.log();
-        let line = log.lines().rev().find(|l| l.contains("ASSIST <> <> <")).expect("x").to_owned();
-        let id = line.rsplit_once("<> <").expect("x").1.trim_end_matches('>').to_owned();
-        let swap = line.contains("[s@");
-        let legs = self.legs_of_session(&id);
-        let _ = swap;
-        if self.stage.rig.log().contains("AIAssist(\"PJSIP/1001-00000001\", \"desk,o\")") { Legs { caller: legs.operator, operator: legs.caller } } else { legs }
-    }
-    fn only_session(&self) -> String {
-        eventually("a session", SOON, || self.stage.cli("ai show sessions").matches("PJSIP/").count() == 1);
-        self.stage.cli("ai show sessions").lines().find(|l| l.contains("PJSIP/")).expect("one").split_whitespace().next().expect("id").to_owned()
-    }
-    fn legs_of_session(&self, id: &str) -> Legs {
-        let dir = self.stage.rig.directory().join("log");
-        let file = |leg: &str| {
-            let rate = if dir.join(format!("{id}-{leg}.16000.raw")).exists() { 16000 } else { 8000 };
-            Leg { path: dir.join(format!("{id}-{leg}.{rate}.raw")), rate }
+        let streams = [self.stage.session(), self.stage.session()];
+        let of = |leg: &str| {
+            let named = |stream: &&Session| stream.reference().is_some_and(|name| name.ends_with(leg));
+            eventually("both streams say whom they hear", SOON, || streams.iter().any(|stream| named(&stream)));
+            Leg(streams.iter().find(named).expect("a moment ago it was there").clone())
         };
-        Legs { caller: file("this"), operator: file("other") }
+        Legs { caller: of("caller"), operator: of("operator") }
     }
 }
 
-struct Leg { path: std::path::PathBuf, rate: u32 }
+/// What a transcriber has heard.
+struct Leg(Session);
+
 impl Leg {
     fn pcm(&self) -> Vec<i16> {
-        std::fs::read(&self.path).unwrap_or_default().chunks_exact(2).map(|b| i16::from_le_bytes([b[0], b[1]])).collect()
+        self.0.caller_pcm()
     }
-    fn rate_hz(&self) -> u32 { self.rate }
+
+    fn rate_hz(&self) -> u32 {
+        self.0.appends().last().map_or(8000, |append| append.format.rate_hz)
+    }
 }
-struct Legs { caller: Leg, operator: Leg }
+
+/// The two transcribers of a call.
+struct Legs {
+    caller: Leg,
+    operator: Leg,
+}
 
 impl Legs {
     fn heard(&self) -> [usize; 2] {
@@ -170,15 +171,17 @@ impl Talk {
     #[track_caller]
     fn wait_connected(&self) {
         let both = [&self.caller, &self.operator];
-        both.iter().for_each(|call| drop(call.wait_answered(SOON).expect("the call is answered")));
+        for call in both {
+            call.wait_answered(SOON).expect("the call is answered");
+        }
         let before = both.map(|call| call.heard().pcm().len());
         eventually("the phones hear each other", SOON, || {
             // What is said before the bridge is there is lost.
-            both.iter().for_each(|call| drop(call.play(&Chord::narrow(1, ms(100)).at_rate(call.heard().codec.rate_hz()))));
+            for call in both {
+                call.play(&Chord::narrow(1, ms(100)).at_rate(call.heard().codec.rate_hz()));
+            }
             sleep(ms(200));
-            let heard = both.iter().zip(before).map(|(call, before)| is_loud(&call.heard().pcm()[before..])).collect::<Vec<_>>();
-            println!("DEBUG {heard:?}");
-            heard == [true, true]
+            both.iter().zip(before).all(|(call, before)| is_loud(&call.heard().pcm()[before..]))
         });
         sleep(LATE);
     }

@@ -7,6 +7,14 @@ use rig::{Codec, PhoneCall};
 use crate::common::witness::undisturbed;
 use crate::{Desk, LATE, Legs, SOON, Talk, to};
 
+/// Another operator, reached by way of a waiting room.
+const CONSULTED: &str = "
+[default](+)
+exten => _4.,1,Answer()
+ same => n,Wait(2)
+ same => n,Dial(PJSIP/1001/sip:phone@127.0.0.1:${EXTEN:1})
+";
+
 /// `operator` hands the caller of `talk` over to another phone, by `transfer`; both are heard afterwards, by the same two.
 fn handed_over(desk: &Desk, talk: Talk, legs: &Legs, transfer: impl FnOnce(&PhoneCall, &str, &PhoneCall)) {
     talk.assert_converse(legs, 30.0, "before");
@@ -15,9 +23,6 @@ fn handed_over(desk: &Desk, talk: Talk, legs: &Legs, transfer: impl FnOnce(&Phon
     talk.operator.wait_ended(SOON).expect("the first operator is out of it");
     let talk = Talk { caller: talk.caller, operator: other };
     talk.wait_connected();
-    talk.operator.play(&crate::chord(15).at_rate(8000));
-    sleep(LATE*4);
-    println!("DEBUG op->caller {}", talk.caller.heard().pcm().iter().rev().take(16000).any(|s| s.unsigned_abs()>1000));
     talk.assert_converse(legs, 30.0, "after");
     talk.caller.hang_up();
     talk.operator.wait_ended(SOON).expect("the call is over");
@@ -55,18 +60,22 @@ fn the_next_operator_is_heard_after_an_announced_transfer() {
     });
 }
 
+/// Two channels become one: what was on the caller's is on that of the consultation then.
 #[test]
-fn a_phone_that_takes_the_callers_place_is_heard() {
+fn the_caller_is_joined_with_a_consultation_that_is_in_no_bridge() {
     undisturbed(|| {
-        let desk = Desk::new();
+        let desk = Desk::with(|rig| rig.append("extensions.conf", CONSULTED));
         let (talk, legs) = desk.tapped('5');
-        let caller = desk.phone(Codec::Ulaw).take_over(&talk.caller, &to('5', &talk.operator)).expect("the phone calls");
-        caller.wait_answered(SOON).expect("the call is answered");
-        talk.caller.wait_ended(SOON).expect("the first caller is out of it");
-        let talk = Talk { caller, operator: talk.operator };
+        let other = desk.phone(Codec::Ulaw).listen().expect("the phone listens");
+        let consultation = desk.phone(Codec::Alaw).dial(&to('4', &other)).expect("the phone dials");
+        consultation.wait_answered(SOON).expect("the dialplan answers");
+        talk.operator.join(&consultation, SOON).expect("Asterisk agrees");
+        talk.operator.wait_ended(SOON).expect("the first operator is out of it");
+        let talk = Talk { caller: talk.caller, operator: other };
         talk.wait_connected();
-        talk.assert_converse(&legs, 30.0, "another caller");
+        talk.assert_converse(&legs, 30.0, "joined");
         talk.operator.hang_up();
         desk.stage.assert_nothing_left();
+        desk.assert_unloads();
     });
 }

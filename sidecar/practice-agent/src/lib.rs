@@ -39,9 +39,11 @@ mod server;
 mod session;
 mod settings;
 mod shapes;
+mod soniox;
 mod vad;
 mod voice;
 mod wire;
+mod words;
 
 pub use engine::Api;
 pub use script::{Frame, Mode, Pace, Reply, Script, Sound, Speech, Step, ToolCall, Until};

@@ -16,6 +16,7 @@ use tokio::runtime::Runtime;
 pub use builder::Builder;
 
 use crate::session::{Request, Session, TimedOut};
+use crate::soniox;
 use hall::Hall;
 
 /// A listening agent. Dropping it ends all its sessions.
@@ -61,6 +62,12 @@ impl Server {
         format!("{scheme}://{}/v1/realtime", self.address)
     }
 
+    /// The same for Soniox' speech to text.
+    pub fn soniox_url(&self) -> String {
+        let scheme = if self.hall.tls.is_some() { "wss" } else { "ws" };
+        format!("{scheme}://{}{}", self.address, soniox::PATH)
+    }
+
     /// The address it listens on.
     pub fn address(&self) -> SocketAddr {
         self.address
@@ -79,6 +86,32 @@ impl Server {
     /// All sessions so far, in order.
     pub fn sessions(&self) -> Vec<Session> {
         self.hall.lobby().sessions.clone()
+    }
+
+    /// The latest session whose name ([`Session::reference`]) ends so, `-caller` for example. Blocks the calling thread.
+    ///
+    /// # Errors
+    /// When there is none in time.
+    pub fn stream(&self, name_ends: &str, timeout: Duration) -> Result<Session, TimedOut> {
+        let deadline = Instant::now() + timeout;
+        loop {
+            if let Some(session) = self.streams(name_ends).pop() {
+                return Ok(session);
+            }
+            if Instant::now() >= deadline {
+                let names: Vec<_> = self.sessions().iter().filter_map(Session::reference).collect();
+                let waited_for = format!("a stream whose name ends in {name_ends:?}");
+                return Err(TimedOut { waited_for, timeout, so_far: format!("streams {names:?}") });
+            }
+            // Names come some time after their sessions, if at all.
+            thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    /// All sessions so far whose name ends so, in order.
+    pub fn streams(&self, name_ends: &str) -> Vec<Session> {
+        let has = |session: &Session| session.reference().is_some_and(|name| name.ends_with(name_ends));
+        self.sessions().into_iter().filter(has).collect()
     }
 
     /// Stops all threads of the server for `time`, as a machine does that has no CPU for it. Blocks the calling thread, and

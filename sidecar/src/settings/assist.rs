@@ -219,3 +219,81 @@ impl AssistProfile {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::settings::tests::parse;
+
+    const DESK: &str = "[desk]\ntype = assist\nhint_model = m\n";
+
+    #[test]
+    fn an_assistant_needs_no_more_than_a_model_for_its_hints() {
+        let agent = "[support]\nurl = ws://h\n";
+        let settings = parse(&format!("[general]\ndefault_assist_profile = desk\n{agent}{DESK}")).expect("valid");
+        let profile = settings.assist_profile(None).expect("the default");
+        assert_eq!((profile.dialect.as_str(), profile.listening.language.as_str()), ("soniox", "ru"));
+        assert_eq!(profile.listening.url, "wss://stt-rt.soniox.com/transcribe-websocket");
+        assert!(!profile.listening.model.is_empty());
+        let hints = profile.hints.as_ref().expect("they are on");
+        assert_eq!((hints.lines, hints.most, hints.url.reveal()), (10, 200, HINT_URL));
+        assert!(settings.assist_profile(Some("support")).is_none() && settings.profile(Some("desk")).is_none());
+        let without = parse("[desk]\ntype = assist\nhint_url = no\n").expect("valid");
+        assert!(without.assist_profiles["desk"].hints.is_none());
+    }
+
+    #[test]
+    fn what_is_wrong_with_an_assistant_is_told_with_its_line() {
+        let wrong = [
+            ("dialect = openai", "dialect: 'openai' is none of soniox, openai-transcription"),
+            ("url = https://h", "url: expected an address like wss://host/path"),
+            ("audio = pcm", "audio: 'pcm' is none of auto, ulaw, "),
+            ("endpoint_delay_ms = 50", "endpoint_delay_ms: '50' is not a number from 100 to 10000"),
+            ("endpoint_delay_ms = 5000", "endpoint_delay_ms: this service allows 500 to 3000"),
+            ("header = hunter2", "header: expected 'name: value'"),
+            ("provider_settings = hunter2", "provider_settings: expected a JSON object"),
+            ("hint_url = ws://hunter2", "hint_url: expected an address like https://host/path"),
+            ("hint_lines = 0", "hint_lines: '0' is not a number from 1 to 100"),
+            ("hint_timeout_ms = 1", "hint_timeout_ms: '1' is not a number from 500 to 60000"),
+            ("hint_interval_ms = -1", "hint_interval_ms: '-1' is not a number from 0 to 60000"),
+            ("hint_max_tokens = 9000", "hint_max_tokens: '9000' is not a number from 50 to 8000"),
+            ("hints_max = 0", "hints_max: '0' is not a number from 1 to 10000"),
+            ("hint_stream = perhaps", "hint_stream: 'perhaps' is neither yes nor no"),
+            ("hint_settings = [1]", "hint_settings: expected a JSON object"),
+            ("instructions_file = lost.md", "instructions_file: /nonexistent/lost.md: "),
+            ("webhook = https://h/", "webhook: needs a webhook_secret"),
+            ("tls_ca_file = lost.pem", "tls_ca_file: /nonexistent/lost.pem: "),
+            ("voice = cedar", "unknown key 'voice'; known are type, dialect, "),
+            ("barge_in = off", "unknown key 'barge_in'"),
+        ];
+        for (line, problem) in wrong {
+            let errors = parse(&format!("{DESK}{line}\n")).expect_err(line);
+            assert_eq!(errors.len(), 1, "{errors:?}");
+            assert!(errors[0].starts_with("ai_bridge.conf:4: [desk] ") && errors[0].contains(problem), "{errors:?}");
+            assert!(!errors[0].contains("hunter2"), "{errors:?}");
+        }
+        let errors = parse("[desk]\ntype = assist\n").expect_err("no model");
+        assert!(errors[0].ends_with("or hint_url = no for no hints"), "{errors:?}");
+        let errors =
+            parse(&format!("[general]\ndefault_profile = desk\ndefault_assist_profile = p\n[p]\nurl = ws://h\n{DESK}"))
+                .expect_err("the wrong way round");
+        assert_eq!(
+            errors,
+            [
+                "ai_bridge.conf:2: [general] default_profile: there is no section [desk]; there are p",
+                "ai_bridge.conf:3: [general] default_assist_profile: there is no section [p]; there are desk",
+            ]
+        );
+        let errors = parse(&format!("{DESK}{DESK}")).expect_err("twice");
+        assert!(errors[0].contains("this section stands twice"), "{errors:?}");
+    }
+
+    #[test]
+    fn its_secrets_are_in_no_message() {
+        let keys =
+            "api_key = hunter2\nhint_api_key = hunter2\nheader = X-Key: hunter2\nhint_url = https://h/?key=hunter2\n";
+        let settings = parse(&format!("{DESK}{keys}term = ACME\nterm = Tea\n")).expect("valid");
+        assert_eq!(settings.assist_profiles["desk"].listening.terms, ["ACME", "Tea"]);
+        assert!(!format!("{settings:?}").contains("hunter2"));
+    }
+}

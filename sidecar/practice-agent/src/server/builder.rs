@@ -3,6 +3,7 @@
 use std::io;
 use std::net::SocketAddr;
 use std::sync::{Arc, Condvar, Mutex};
+use std::time::Duration;
 
 use openssl::error::ErrorStack;
 use openssl::pkey::PKey;
@@ -17,6 +18,7 @@ use crate::engine::Api;
 use crate::script::{Pace, Script};
 use crate::session::Keep;
 use crate::voice::Voice;
+use crate::words::Words;
 
 /// Builds a [`Server`].
 pub struct Builder {
@@ -36,6 +38,8 @@ pub(super) struct Config {
     pub(super) pace: Pace,
     pub(super) keep: Keep,
     pub(super) voice: Arc<Voice>,
+    pub(super) words: Arc<Words>,
+    pub(super) patience: Duration,
     pub(super) log: Log,
 }
 
@@ -54,6 +58,8 @@ impl Builder {
                 pace: Pace::Times(4.0),
                 keep: Keep::Everything,
                 voice: Arc::new(Voice::new("en")),
+                words: Arc::new(Words::new(|_| Vec::new())),
+                patience: Duration::from_secs(20),
                 log: None,
             },
             door: Door::Open,
@@ -138,6 +144,22 @@ impl Builder {
     /// The espeak-ng voice. Default: `en`.
     pub fn voice(mut self, name: impl Into<String>) -> Self {
         self.config.voice = Arc::new(Voice::new(name));
+        self
+    }
+
+    /// What is said in a stream that is to be transcribed, line by line, by the stream's name ([`Session::reference`]): each
+    /// time that somebody is heard to speak is the next line, whatever the sound of it. Asked once for every name: a stream
+    /// of the same name goes on where the one before ended. Default: nobody knows, so the length of the speech is told.
+    ///
+    /// [`Session::reference`]: crate::Session::reference
+    pub fn words(mut self, lines: impl Fn(&str) -> Vec<String> + Send + Sync + 'static) -> Self {
+        self.config.words = Arc::new(Words::new(lines));
+        self
+    }
+
+    /// So long a client of Soniox' protocol may send nothing. Default: 20 s, as the vendor's.
+    pub fn patience(mut self, patience: Duration) -> Self {
+        self.config.patience = patience;
         self
     }
 

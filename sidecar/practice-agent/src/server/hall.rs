@@ -19,6 +19,7 @@ use super::builder::Config;
 use super::{Attempt, Door};
 use crate::call::{Brief, Call};
 use crate::session::{Keep, Request, Session, Shared};
+use crate::soniox::{self, Stream};
 use crate::wire::{Line, Wire};
 
 /// What the connections of a server share.
@@ -90,15 +91,18 @@ impl Hall {
     #[expect(clippy::result_large_err, reason = "the WebSocket library's type")]
     fn answer(&self, door: &Door, request: &Request, mut response: Response) -> Result<Response, ErrorResponse> {
         let expected = self.config.api_key.as_ref().map(|key| format!("Bearer {key}"));
-        let authorized = expected.is_none() || request.header("authorization") == expected.as_deref();
+        let listens = request.path == soniox::PATH;
+        // Soniox lets everybody in, and tells those it does not know in an error message.
+        let authorized = listens || expected.is_none() || request.header("authorization") == expected.as_deref();
         let status = match door {
             Door::Refuse(status) => *status,
             _ if !authorized => 401,
             _ => {
                 // A client that offers subprotocols must be given one of them.
                 let offered = request.header("sec-websocket-protocol").unwrap_or_default();
-                if offered.split(',').any(|name| name.trim() == "realtime") {
-                    response.headers_mut().insert("Sec-WebSocket-Protocol", HeaderValue::from_static("realtime"));
+                let accepted = if listens { soniox::SUBPROTOCOL } else { "realtime" };
+                if offered.split(',').any(|name| name.trim() == accepted) {
+                    response.headers_mut().insert("Sec-WebSocket-Protocol", HeaderValue::from_static(accepted));
                 }
                 return Ok(response);
             }
@@ -124,12 +128,18 @@ impl Hall {
             (shared, steps)
         };
         self.arrived.notify_all();
+        if shared.request.path == soniox::PATH {
+            let Config { words, api_key, patience, log, .. } = &self.config;
+            let stream = Stream::new(shared.clone(), words.clone(), api_key.clone(), *patience, Instant::now());
+            return soniox::Task::new(wire, stream, steps, shared, commands, log.clone()).run().await;
+        }
         let brief = Brief {
             api: self.config.api,
             steps,
             turns: self.config.turns,
             pace: self.config.pace,
             voice: self.config.voice.clone(),
+            words: self.config.words.clone(),
             log: self.config.log.clone(),
         };
         Call::new(wire, brief, shared, commands).run().await;
