@@ -19,7 +19,7 @@ mod stream;
 mod task;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
 use ai_dialect::transcriber::{TranscriberProvider, transcriber};
@@ -61,6 +61,28 @@ struct Tapped {
     session: Arc<Session>,
     talking: AtomicBool,
     music: AtomicBool,
+    /// When one of the two was last another, as time since the session began. [ns]
+    changed: AtomicU64,
+}
+
+impl Tapped {
+    fn set(&self, flag: &AtomicBool, value: bool) {
+        if flag.load(Ordering::Relaxed) != value {
+            self.changed.store(self.session.info.started.elapsed().as_nanos() as u64, Ordering::Relaxed);
+            // Who sees it sees when it was.
+            flag.store(value, Ordering::Release);
+        }
+    }
+
+    /// True while the two hear each other.
+    fn is_talking(&self) -> bool {
+        self.talking.load(Ordering::Acquire) && !self.music.load(Ordering::Acquire)
+    }
+
+    /// Since when that has been so, or has not.
+    fn changed(&self) -> Instant {
+        self.session.info.started + Duration::from_nanos(self.changed.load(Ordering::Relaxed))
+    }
 }
 
 /// The channel's end of an assistant. Dropping it ends the session: the call is over, unless [`AssistEnd::complete`] was
@@ -80,17 +102,17 @@ impl AssistEnd {
     /// while it is not.
     ///
     /// # Realtime
-    /// One store.
+    /// One load; when it is news, two stores and a look at the clock.
     pub fn set_talking(&self, talking: bool) {
-        self.tapped.talking.store(talking, Ordering::Relaxed);
+        self.tapped.set(&self.tapped.talking, talking);
     }
 
     /// Music on hold plays to this channel, or does not.
     ///
     /// # Realtime
-    /// One store.
+    /// As [`AssistEnd::set_talking`].
     pub fn set_music(&self, music: bool) {
-        self.tapped.music.store(music, Ordering::Relaxed);
+        self.tapped.set(&self.tapped.music, music);
     }
 
     /// The session as others see it.
@@ -141,6 +163,7 @@ impl Sidecar {
             session: session.clone(),
             talking: AtomicBool::new(false),
             music: AtomicBool::new(false),
+            changed: AtomicU64::new(0),
         });
         let ((this, this_tap), (other, other_tap)) = (leg_ring(RING_MS), leg_ring(RING_MS));
         let task = self.spawn_session(seat, Listed::Assist(session), {

@@ -98,18 +98,20 @@ impl Leg {
         }
     }
 
-    /// Takes what was said until `now`; without `wanted`, nobody wants it.
-    pub(super) fn hear(&mut self, wanted: bool, now: Instant) {
+    /// Takes what was tapped, as far as its time is `wanted`.
+    pub(super) fn hear(&mut self, wanted: impl Fn(std::time::Instant) -> bool) {
         loop {
             self.frame.clear();
             let Some(piece) = self.tap.take(&mut self.frame) else { break };
-            if wanted && !self.is_over() {
+            if wanted(piece.at) && !self.is_over() {
                 self.intake.hear(&self.frame, piece.rate_hz, piece.at);
             }
         }
-        if wanted {
-            self.intake.fill(now.into());
-        }
+    }
+
+    /// It is `now`, and the call goes on: who has sent nothing was silent.
+    pub(super) fn fill(&mut self, now: Instant) {
+        self.intake.fill(now.into());
     }
 
     /// Nobody talks to anybody from now on.

@@ -65,7 +65,7 @@ impl Assistant {
         self.prompter.cancel();
         let until = Instant::now() + LAST_WORDS;
         let over = |leg: &mut Leg| leg.finish(Instant::now());
-        self.legs.iter_mut().for_each(|leg| leg.hear(self.state == CallState::Talking, Instant::now()));
+        self.legs.iter_mut().for_each(|leg| leg.hear(|_| self.state == CallState::Talking));
         while !self.legs.iter_mut().map(over).fold(true, |all, one| all && one) && Instant::now() < until {
             self.next(|| tick.tick()).await;
         }
@@ -93,11 +93,13 @@ impl Assistant {
             let before = self.state;
             self.look();
             let talking = self.state == CallState::Talking;
-            // What waits in the ring was said until now: before the pause that has begun since the last look.
-            let wanted = talking || before == CallState::Talking;
+            let (talked, changed) = (before == CallState::Talking, self.tapped.changed());
             for leg in &mut self.legs {
-                leg.hear(wanted, now);
-                if !talking {
+                // Before the change it was as before.
+                leg.hear(|at| if at < changed { talked } else { talking });
+                if talking {
+                    leg.fill(now);
+                } else {
                     leg.pause();
                 }
                 leg.work(talking, now);
@@ -113,11 +115,9 @@ impl Assistant {
 
     /// Finds out what the call does, and tells it if it is news.
     fn look(&mut self) {
-        let talking = self.tapped.talking.load(Ordering::Relaxed);
-        let music = self.tapped.music.load(Ordering::Relaxed);
-        let state = match (talking, music) {
-            (true, false) => CallState::Talking,
-            _ if self.state == CallState::Ringing => CallState::Ringing,
+        let state = match self.state {
+            _ if self.tapped.is_talking() => CallState::Talking,
+            CallState::Ringing => CallState::Ringing,
             _ => CallState::OnHold,
         };
         if std::mem::replace(&mut self.state, state) != state {
