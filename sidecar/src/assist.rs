@@ -56,32 +56,51 @@ impl AssistPlan {
     }
 }
 
-/// What the channel's side and the task tell each other while the call lasts.
+/// What the channel's side tells the task while the call lasts.
 struct Tapped {
     session: Arc<Session>,
-    talking: AtomicBool,
-    music: AtomicBool,
-    /// When one of the two was last another, as time since the session began. [ns]
-    changed: AtomicU64,
+    /// The channel is bridged.
+    talking: Flag,
+    /// Music plays to it.
+    music: Flag,
 }
 
 impl Tapped {
-    fn set(&self, flag: &AtomicBool, value: bool) {
-        if flag.load(Ordering::Relaxed) != value {
-            self.changed.store(self.session.info.started.elapsed().as_nanos() as u64, Ordering::Relaxed);
-            // Who sees it sees when it was.
-            flag.store(value, Ordering::Release);
+    /// Whether this channel's party is to be heard, and since when that has been so.
+    fn this(&self) -> (bool, Instant) {
+        let (talking, since) = self.talking.get();
+        (talking, self.session.info.started + since)
+    }
+
+    /// The same of the other party.
+    fn other(&self) -> (bool, Instant) {
+        let ((talking, one), (music, other)) = (self.talking.get(), self.music.get());
+        (talking && !music, self.session.info.started + one.max(other))
+    }
+}
+
+/// Something that is so or is not, and since when. Set by the channel's side, read by the task.
+#[derive(Default)]
+struct Flag {
+    value: AtomicBool,
+    /// As time since the session began. [ns]
+    since: AtomicU64,
+}
+
+impl Flag {
+    /// # Realtime
+    /// One load; when it is news, two stores and a look at the clock.
+    fn set(&self, value: bool, started: Instant) {
+        if self.value.load(Ordering::Relaxed) != value {
+            self.since.store(started.elapsed().as_nanos() as u64, Ordering::Relaxed);
+            // Who sees it sees since when.
+            self.value.store(value, Ordering::Release);
         }
     }
 
-    /// True while the two hear each other.
-    fn is_talking(&self) -> bool {
-        self.talking.load(Ordering::Acquire) && !self.music.load(Ordering::Acquire)
-    }
-
-    /// Since when that has been so, or has not.
-    fn changed(&self) -> Instant {
-        self.session.info.started + Duration::from_nanos(self.changed.load(Ordering::Relaxed))
+    fn get(&self) -> (bool, Duration) {
+        let value = self.value.load(Ordering::Acquire);
+        (value, Duration::from_nanos(self.since.load(Ordering::Relaxed)))
     }
 }
 
@@ -104,15 +123,15 @@ impl AssistEnd {
     /// # Realtime
     /// One load; when it is news, two stores and a look at the clock.
     pub fn set_talking(&self, talking: bool) {
-        self.tapped.set(&self.tapped.talking, talking);
+        self.tapped.talking.set(talking, self.info().started);
     }
 
-    /// Music on hold plays to this channel, or does not.
+    /// Music on hold plays to this channel, or does not. While it does, what the channel hears is not transcribed.
     ///
     /// # Realtime
     /// As [`AssistEnd::set_talking`].
     pub fn set_music(&self, music: bool) {
-        self.tapped.set(&self.tapped.music, music);
+        self.tapped.music.set(music, self.info().started);
     }
 
     /// The session as others see it.
@@ -159,12 +178,8 @@ impl Sidecar {
             stats: CallStats::default(),
         };
         let session = Arc::new(Session::new(info, self.shared_events(), None));
-        let tapped = Arc::new(Tapped {
-            session: session.clone(),
-            talking: AtomicBool::new(false),
-            music: AtomicBool::new(false),
-            changed: AtomicU64::new(0),
-        });
+        let (talking, music) = Default::default();
+        let tapped = Arc::new(Tapped { session: session.clone(), talking, music });
         let ((this, this_tap), (other, other_tap)) = (leg_ring(RING_MS), leg_ring(RING_MS));
         let task = self.spawn_session(seat, Listed::Assist(session), {
             let tapped = tapped.clone();

@@ -65,7 +65,7 @@ impl Assistant {
         self.prompter.cancel();
         let until = Instant::now() + LAST_WORDS;
         let over = |leg: &mut Leg| leg.finish(Instant::now());
-        self.legs.iter_mut().for_each(|leg| leg.hear(|_| self.state == CallState::Talking));
+        self.hear(Instant::now());
         while !self.legs.iter_mut().map(over).fold(true, |all, one| all && one) && Instant::now() < until {
             self.next(|| tick.tick()).await;
         }
@@ -90,23 +90,20 @@ impl Assistant {
 
     fn tick(&mut self, now: Instant) {
         if !self.is_over() {
-            let before = self.state;
             self.look();
-            let talking = self.state == CallState::Talking;
-            let (talked, changed) = (before == CallState::Talking, self.tapped.changed());
-            for leg in &mut self.legs {
-                // Before the change it was as before.
-                leg.hear(|at| if at < changed { talked } else { talking });
-                if talking {
-                    leg.fill(now);
-                } else {
-                    leg.pause();
-                }
-                leg.work(talking, now);
-            }
+            self.hear(now);
+            self.legs.iter_mut().for_each(|leg| leg.work(now));
         }
         self.tell_interims();
         self.count();
+    }
+
+    /// Takes what was tapped.
+    fn hear(&mut self, now: Instant) {
+        let gates = [self.tapped.this(), self.tapped.other()];
+        for (leg, (wanted, since)) in self.legs.iter_mut().zip(gates) {
+            leg.hear(wanted, since, now);
+        }
     }
 
     fn is_over(&self) -> bool {
@@ -116,7 +113,7 @@ impl Assistant {
     /// Finds out what the call does, and tells it if it is news.
     fn look(&mut self) {
         let state = match self.state {
-            _ if self.tapped.is_talking() => CallState::Talking,
+            _ if self.tapped.other().0 => CallState::Talking,
             CallState::Ringing => CallState::Ringing,
             _ => CallState::OnHold,
         };

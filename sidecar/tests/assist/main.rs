@@ -143,33 +143,52 @@ fn a_newer_line_of_the_caller_closes_the_connection_of_an_outdated_request() {
 }
 
 #[test]
-fn on_hold_nothing_is_written_down_and_what_was_begun_is_told() {
+fn on_hold_the_music_is_not_written_down_and_what_was_begun_is_told() {
     let stage = Stage::new("hint_url = no\n");
     stage.writer.waits.store(true, Ordering::Relaxed);
     let mut phones = stage.call("desk");
     phones.end.set_talking(true);
-    let asks = phones.play(Tone, Silence, 500);
+    let answers = phones.play(Silence, Tone, 500);
     phones.end.set_music(true);
     // The music, if it came through.
-    phones.play(Tone, Tone, 800);
-    assert_line(&stage.lines(1)[0], Speaker::Caller, asks, asks + 500);
-    assert!(stage.writer.finalized.load(Ordering::Relaxed) >= 1);
-    let heard = stage.writer.heard_ms.load(Ordering::Relaxed);
-    phones.play(Tone, Tone, 400);
-    assert_eq!(stage.writer.heard_ms.load(Ordering::Relaxed), heard, "neither is heard");
-    assert_eq!(stage.states(), [CallState::Talking, CallState::OnHold]);
-    phones.end.set_music(false);
+    phones.play(Silence, Tone, 800);
+    assert_line(&stage.lines(1)[0], Speaker::Operator, answers, answers + 500);
+    assert_eq!(stage.writer.finalized.load(Ordering::Relaxed), 1, "of the operator's stream, once");
     stage.writer.waits.store(false, Ordering::Relaxed);
+    let grumbles = phones.play(Tone, Tone, 400);
+    phones.play(Silence, Tone, 600);
+    assert_line(&stage.lines(2)[1], Speaker::Caller, grumbles, grumbles + 400);
+    phones.end.set_music(false);
     phones.play(Silence, Silence, 300);
     let answers = phones.play(Silence, Tone, 400);
     phones.play(Silence, Silence, 600);
-    let lines = stage.lines(2);
-    assert_line(&lines[1], Speaker::Operator, answers, answers + 400);
-    assert_eq!(lines.len(), 2);
-    assert_eq!(stage.writer.streams().len(), 2, "the connections were kept");
+    let lines = stage.lines(3);
+    assert_line(&lines[2], Speaker::Operator, answers, answers + 400);
+    assert_eq!(lines.len(), 3);
+    assert_eq!(stage.states(), [CallState::Talking, CallState::OnHold, CallState::Talking]);
+}
+
+#[test]
+fn between_two_bridges_nobody_is_heard_and_the_connections_are_kept() {
+    let stage = Stage::new("hint_url = no\n");
+    let mut phones = stage.call("desk");
+    phones.end.set_talking(true);
+    let asks = phones.play(Tone, Silence, 400);
     phones.end.set_talking(false);
+    // A word cut off by the end of the bridge is told, and what is said to nobody is not.
+    phones.play(Tone, Tone, 800);
+    assert_line(&stage.lines(1)[0], Speaker::Caller, asks, asks + 400);
+    let heard = stage.writer.heard_ms.load(Ordering::Relaxed);
+    phones.play(Tone, Tone, 400);
+    assert_eq!(stage.writer.heard_ms.load(Ordering::Relaxed), heard);
+    phones.end.set_talking(true);
     phones.play(Silence, Silence, 300);
-    assert_eq!(stage.states()[2..], [CallState::Talking, CallState::OnHold]);
+    let asks = phones.play(Tone, Silence, 400);
+    phones.play(Silence, Silence, 600);
+    let lines = stage.lines(2);
+    assert_line(&lines[1], Speaker::Caller, asks, asks + 400);
+    assert_eq!((lines.len(), stage.writer.streams().len()), (2, 2));
+    assert_eq!(stage.states(), [CallState::Talking, CallState::OnHold, CallState::Talking]);
     phones.end.complete();
     drop(phones);
     assert_eq!(stage.end().status, Status::Complete);
