@@ -28,6 +28,7 @@
 
 mod audio;
 mod call;
+mod chat;
 mod engine;
 pub mod faults;
 mod foreign;
@@ -39,10 +40,13 @@ mod server;
 mod session;
 mod settings;
 mod shapes;
+mod soniox;
 mod vad;
 mod voice;
 mod wire;
+mod words;
 
+pub use chat::{Chat, ChatAnswer, ChatRequest};
 pub use engine::Api;
 pub use script::{Frame, Mode, Pace, Reply, Script, Sound, Speech, Step, ToolCall, Until};
 pub use server::{Attempt, Builder, Door, Server};

@@ -15,7 +15,9 @@ use tokio::runtime::Runtime;
 
 pub use builder::Builder;
 
+use crate::chat::{self, Chat, ChatAnswer, ChatRequest};
 use crate::session::{Request, Session, TimedOut};
+use crate::soniox;
 use hall::Hall;
 
 /// A listening agent. Dropping it ends all its sessions.
@@ -61,6 +63,37 @@ impl Server {
         format!("{scheme}://{}/v1/realtime", self.address)
     }
 
+    /// The same for Soniox' speech to text.
+    pub fn soniox_url(&self) -> String {
+        let scheme = if self.hall.tls.is_some() { "wss" } else { "ws" };
+        format!("{scheme}://{}{}", self.address, soniox::PATH)
+    }
+
+    /// Where chat completions are asked for, as of OpenRouter: `http://` or `https://`. As of OpenAI it is the same without
+    /// `/api`.
+    pub fn chat_url(&self) -> String {
+        let scheme = if self.hall.tls.is_some() { "https" } else { "http" };
+        format!("{scheme}://{}{}", self.address, chat::http::OPENROUTER_PATH)
+    }
+
+    /// Changes what becomes of requests for chat completions from here on.
+    pub fn set_chat(&self, answers: impl Fn(&ChatRequest) -> ChatAnswer + Send + Sync + 'static) {
+        *self.hall.chats.answers.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(answers);
+    }
+
+    /// All requests for chat completions so far that were as they must be, in order.
+    pub fn chats(&self) -> Vec<Chat> {
+        self.hall.chats.all()
+    }
+
+    /// The `nth` of them, counted from 0. Blocks the calling thread.
+    ///
+    /// # Errors
+    /// When it does not come in time.
+    pub fn wait_chat(&self, nth: usize, timeout: Duration) -> Result<Chat, TimedOut> {
+        self.hall.chats.wait(nth, timeout)
+    }
+
     /// The address it listens on.
     pub fn address(&self) -> SocketAddr {
         self.address
@@ -79,6 +112,32 @@ impl Server {
     /// All sessions so far, in order.
     pub fn sessions(&self) -> Vec<Session> {
         self.hall.lobby().sessions.clone()
+    }
+
+    /// The latest session whose name ([`Session::reference`]) ends so, `-caller` for example. Blocks the calling thread.
+    ///
+    /// # Errors
+    /// When there is none in time.
+    pub fn stream(&self, name_ends: &str, timeout: Duration) -> Result<Session, TimedOut> {
+        let deadline = Instant::now() + timeout;
+        loop {
+            if let Some(session) = self.streams(name_ends).pop() {
+                return Ok(session);
+            }
+            if Instant::now() >= deadline {
+                let names: Vec<_> = self.sessions().iter().filter_map(Session::reference).collect();
+                let waited_for = format!("a stream whose name ends in {name_ends:?}");
+                return Err(TimedOut { waited_for, timeout, so_far: format!("streams {names:?}") });
+            }
+            // Names come some time after their sessions, if at all.
+            thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    /// All sessions so far whose name ends so, in order.
+    pub fn streams(&self, name_ends: &str) -> Vec<Session> {
+        let has = |session: &Session| session.reference().is_some_and(|name| name.ends_with(name_ends));
+        self.sessions().into_iter().filter(has).collect()
     }
 
     /// Stops all threads of the server for `time`, as a machine does that has no CPU for it. Blocks the calling thread, and

@@ -3,6 +3,7 @@
 use std::io;
 use std::net::SocketAddr;
 use std::sync::{Arc, Condvar, Mutex};
+use std::time::Duration;
 
 use openssl::error::ErrorStack;
 use openssl::pkey::PKey;
@@ -13,10 +14,12 @@ use tokio::net::{TcpListener, TcpSocket};
 use super::hall::{Hall, Lobby};
 use super::{Door, Server};
 use crate::call::Log;
+use crate::chat::{Answers, ChatAnswer, ChatRequest, Chats};
 use crate::engine::Api;
 use crate::script::{Pace, Script};
 use crate::session::Keep;
 use crate::voice::Voice;
+use crate::words::Words;
 
 /// Builds a [`Server`].
 pub struct Builder {
@@ -25,6 +28,7 @@ pub struct Builder {
     receive_buffer: Option<u32>,
     workers: usize,
     config: Config,
+    answers: Answers,
     door: Door,
 }
 
@@ -36,6 +40,8 @@ pub(super) struct Config {
     pub(super) pace: Pace,
     pub(super) keep: Keep,
     pub(super) voice: Arc<Voice>,
+    pub(super) words: Arc<Words>,
+    pub(super) patience: Duration,
     pub(super) log: Log,
 }
 
@@ -54,8 +60,11 @@ impl Builder {
                 pace: Pace::Times(4.0),
                 keep: Keep::Everything,
                 voice: Arc::new(Voice::new("en")),
+                words: Arc::new(Words::new(|_| Vec::new())),
+                patience: Duration::from_secs(20),
                 log: None,
             },
+            answers: Arc::new(ChatAnswer::hint),
             door: Door::Open,
         }
     }
@@ -141,6 +150,28 @@ impl Builder {
         self
     }
 
+    /// What is said in a stream that is to be transcribed, line by line, by the stream's name ([`Session::reference`]): each
+    /// time that somebody is heard to speak is the next line, whatever the sound of it. Asked once for every name: a stream
+    /// of the same name goes on where the one before ended. Default: nobody knows, so the length of the speech is told.
+    ///
+    /// [`Session::reference`]: crate::Session::reference
+    pub fn words(mut self, lines: impl Fn(&str) -> Vec<String> + Send + Sync + 'static) -> Self {
+        self.config.words = Arc::new(Words::new(lines));
+        self
+    }
+
+    /// What becomes of requests for chat completions. Default: [`ChatAnswer::hint`].
+    pub fn chat(mut self, answers: impl Fn(&ChatRequest) -> ChatAnswer + Send + Sync + 'static) -> Self {
+        self.answers = Arc::new(answers);
+        self
+    }
+
+    /// So long a client of Soniox' protocol may send nothing. Default: 20 s, as the vendor's.
+    pub fn patience(mut self, patience: Duration) -> Self {
+        self.config.patience = patience;
+        self
+    }
+
     /// What sessions keep of what passes through them. Default: [`Keep::Everything`].
     pub fn keep(mut self, keep: Keep) -> Self {
         self.config.keep = keep;
@@ -180,9 +211,11 @@ impl Builder {
             listen(&self.bind, self.receive_buffer)?
         };
         let address = listener.local_addr()?;
+        let keep = self.config.keep > Keep::Nothing;
         let hall = Arc::new(Hall {
             config: self.config,
             tls: self.tls.map(SslAcceptorBuilder::build),
+            chats: Arc::new(Chats::new(self.answers, keep)),
             lobby: Mutex::new(Lobby::new(self.door)),
             arrived: Condvar::new(),
         });

@@ -18,13 +18,16 @@ use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 use super::builder::Config;
 use super::{Attempt, Door};
 use crate::call::{Brief, Call};
+use crate::chat::{self, Chats};
 use crate::session::{Keep, Request, Session, Shared};
+use crate::soniox::{self, Stream};
 use crate::wire::{Line, Wire};
 
 /// What the connections of a server share.
 pub(super) struct Hall {
     pub(super) config: Config,
     pub(super) tls: Option<SslAcceptor>,
+    pub(super) chats: Arc<Chats>,
     pub(super) lobby: Mutex<Lobby>,
     pub(super) arrived: Condvar,
 }
@@ -64,7 +67,7 @@ impl Hall {
         if door == Door::Silent {
             return keep_silent(tcp).await;
         }
-        let line = match &self.tls {
+        let mut line = match &self.tls {
             None => Line::plain(tcp),
             Some(tls) => match secure(tls, tcp).await {
                 Ok(stream) => {
@@ -74,6 +77,11 @@ impl Hall {
                 Err(error) => return self.say(&format!("TLS handshake failed: {error}")),
             },
         };
+        match line.begins_with(b"POST ").await {
+            Ok(true) => return self.chat(line, attempt).await,
+            Ok(false) => {}
+            Err(error) => return self.say(&format!("connection lost: {error}")),
+        }
         let mut request = Request::default();
         #[expect(clippy::result_large_err, reason = "the WebSocket library's type")]
         let shake = |asked: &HttpRequest, response: Response| {
@@ -87,18 +95,31 @@ impl Hall {
         }
     }
 
+    async fn chat(&self, line: Line, attempt: Option<usize>) {
+        let note = |request: &Request| {
+            self.note(attempt, |attempt| attempt.request = Some(request.clone()));
+            self.say(&format!("chat request to {}", request.path));
+        };
+        if let Err(error) = chat::http::serve(line, self.chats.clone(), self.config.api_key.clone(), note).await {
+            self.say(&format!("chat: {error}"));
+        }
+    }
+
     #[expect(clippy::result_large_err, reason = "the WebSocket library's type")]
     fn answer(&self, door: &Door, request: &Request, mut response: Response) -> Result<Response, ErrorResponse> {
         let expected = self.config.api_key.as_ref().map(|key| format!("Bearer {key}"));
-        let authorized = expected.is_none() || request.header("authorization") == expected.as_deref();
+        let listens = request.path == soniox::PATH;
+        // Soniox lets everybody in, and tells those it does not know in an error message.
+        let authorized = listens || expected.is_none() || request.header("authorization") == expected.as_deref();
         let status = match door {
             Door::Refuse(status) => *status,
             _ if !authorized => 401,
             _ => {
                 // A client that offers subprotocols must be given one of them.
                 let offered = request.header("sec-websocket-protocol").unwrap_or_default();
-                if offered.split(',').any(|name| name.trim() == "realtime") {
-                    response.headers_mut().insert("Sec-WebSocket-Protocol", HeaderValue::from_static("realtime"));
+                let accepted = if listens { soniox::SUBPROTOCOL } else { "realtime" };
+                if offered.split(',').any(|name| name.trim() == accepted) {
+                    response.headers_mut().insert("Sec-WebSocket-Protocol", HeaderValue::from_static(accepted));
                 }
                 return Ok(response);
             }
@@ -124,12 +145,18 @@ impl Hall {
             (shared, steps)
         };
         self.arrived.notify_all();
+        if shared.request.path == soniox::PATH {
+            let Config { words, api_key, patience, log, .. } = &self.config;
+            let stream = Stream::new(shared.clone(), words.clone(), api_key.clone(), *patience, Instant::now());
+            return soniox::Task::new(wire, stream, steps, shared, commands, log.clone()).run().await;
+        }
         let brief = Brief {
             api: self.config.api,
             steps,
             turns: self.config.turns,
             pace: self.config.pace,
             voice: self.config.voice.clone(),
+            words: self.config.words.clone(),
             log: self.config.log.clone(),
         };
         Call::new(wire, brief, shared, commands).run().await;
