@@ -13,9 +13,7 @@ use ai_sidecar::exchange::{Caller, Exchange, Problem, Routine};
 use ai_sidecar::outbound::{Dialler, Leg, Line, Order};
 use ai_sidecar::settings::{RawEntry, RawSection, Settings};
 use ai_sidecar::{Sidecar, SidecarConfig};
-
-use crate::adviser::Adviser;
-use crate::writer::Writer;
+use practice_agent::{ChatAnswer, Server, Session};
 
 /// Sessions whose channels were hung up.
 #[derive(Debug, Default)]
@@ -57,23 +55,22 @@ impl Dialler for NoDialler {
 pub(crate) struct Stage {
     pub(crate) sidecar: Sidecar,
     pub(crate) settings: Settings,
-    pub(crate) writer: Arc<Writer>,
-    pub(crate) adviser: Arc<Adviser>,
+    /// Transcriber and chat service in one.
+    pub(crate) practice: Server,
     pub(crate) hangups: &'static Hangups,
     told: Arc<Mutex<Vec<Arc<Event>>>>,
-    _runtime: tokio::runtime::Runtime,
 }
 
 impl Stage {
     /// With the profile `desk` and these keys beside its addresses.
     pub(crate) fn new(keys: &str) -> Self {
-        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
-        let runtime = runtime.expect("threads start");
-        let (writer, url) = Writer::start(runtime.handle());
-        let (adviser, hint_url) = Adviser::start(runtime.handle());
+        let who = |name: &str| name.rsplit('-').next().unwrap_or_default().to_owned();
+        let words = move |name: &str| (1..50).map(|line| format!("{} {line}", who(name))).collect();
+        let practice = Server::builder().api_key("stt-key").words(words).start().expect("a port is free");
+        let (url, hint_url) = (practice.soniox_url(), practice.chat_url());
         let text = format!(
-            "type = assist\nurl = {url}\napi_key = stt-key\naudio = alaw\nhint_url = {hint_url}\nhint_model = practice\n\
-             hint_api_key = sk-hint\nhint_interval_ms = 0\n{keys}"
+            "type = assist\nurl = {url}\napi_key = stt-key\nhint_url = {hint_url}\nhint_model = practice\n\
+             hint_api_key = stt-key\nhint_interval_ms = 0\n{keys}"
         );
         let entry = |(index, line): (usize, &str)| {
             let (key, value) = line.split_once('=').expect("key = value");
@@ -99,7 +96,7 @@ impl Stage {
                 keep.lock().expect("no panic").push(event);
             }
         });
-        Self { sidecar, settings, writer, adviser, hangups, told, _runtime: runtime }
+        Self { sidecar, settings, practice, hangups, told }
     }
 
     /// A call that rings, tapped on the caller's channel unless `options` say otherwise.
@@ -118,6 +115,25 @@ impl Stage {
         let id = end.info().id.clone();
         self.wait("its beginning", |told| told.iter().any(|event| event.session == id).then_some(()));
         Phones { start: end.info().started, end, at_ms: 0 }
+    }
+
+    /// From here on, requests for hints are answered like this, one after the other, and the rest as the last.
+    pub(crate) fn answers(&self, answers: Vec<ChatAnswer>) {
+        let before = self.practice.chats().len();
+        self.practice.set_chat(move |request| {
+            let number = request.number as usize - before - 1;
+            answers[number.min(answers.len() - 1)].clone()
+        });
+    }
+
+    /// The stream that hears `leg`, once there is one.
+    pub(crate) fn stream(&self, leg: &str) -> Session {
+        self.practice.stream(leg, Duration::from_secs(5)).expect("it is opened")
+    }
+
+    /// Audio that the transcriber has of both.
+    pub(crate) fn heard(&self) -> Duration {
+        self.practice.sessions().iter().map(Session::caller_audio_time).sum()
     }
 
     /// What was told so far.
@@ -240,4 +256,10 @@ impl Phones {
 /// 20 ms of 400 Hz.
 fn tone() -> [i16; 160] {
     std::array::from_fn(|at| ((at as f32 * 400.0 / 8000.0 * TAU).sin() * 12_000.0) as i16)
+}
+
+/// A hint called `title`.
+pub(crate) fn hint(title: &str) -> ChatAnswer {
+    let hint = format!(r#"{{"type":"objection","title":"{title}","content":"Say so.","priority":"high"}}"#);
+    ChatAnswer::says(hint).after(Duration::from_millis(50))
 }
