@@ -4,6 +4,7 @@
 mod common;
 
 mod access;
+mod assist;
 mod cut;
 mod look;
 mod past;
@@ -14,7 +15,7 @@ mod untrusted;
 use std::time::Duration;
 
 use common::{SOON, Stage, eventually, extension};
-use practice_agent::{Frame, Script, Server, Speech, Step};
+use practice_agent::{Builder, Frame, Script, Server, Speech, Step};
 use rig::http::{Api, free_port};
 use rig::{Browser, Page, Screen};
 use serde_json::{Value, json};
@@ -37,11 +38,18 @@ impl Desk {
 
     /// `general` are keys of `[general]`, `more` follows the profile `test` in ai_bridge.conf, and `dialplan` the extension 100.
     fn with(general: &str, more: &str, dialplan: &str) -> Self {
+        Self::of(Server::builder().script(Script::new()), general, more, dialplan)
+    }
+
+    /// As [`Desk::with`]; the address of `agent` stands for `AGENT` in `more`.
+    fn of(agent: Builder, general: &str, more: &str, dialplan: &str) -> Self {
         let browser = Browser::start().expect("Chromium starts");
         let api = Api { address: ([127, 0, 0, 1], free_port()).into(), token: TOKEN.to_owned() };
         let general = format!("[general]\nhttp_bind = {}\nhttp_token = {TOKEN}\n{general}", api.address);
-        let config = |url: &str| common::profile(url, "").replacen("[general]\n", &general, 1) + more;
-        let agent = Server::builder().script(Script::new());
+        let config = |url: &str| {
+            let agent = url.trim_start_matches("ws://").trim_end_matches("/v1/realtime");
+            common::profile(url, "").replacen("[general]\n", &general, 1) + &more.replace("AGENT", agent)
+        };
         let dialplan = extension("_2XX", "") + dialplan;
         let stage = Stage::with(agent, |rig, url| rig.config("ai_bridge.conf", config(url)), &dialplan);
         eventually("the API answers", SOON, || api.try_send("GET", "/health", &[], "").is_ok());
@@ -112,6 +120,6 @@ fn agent_says(text: &str) -> Script {
     Script::new().say(Speech::spoken(text))
 }
 
-fn ms(ms: u64) -> Duration {
+const fn ms(ms: u64) -> Duration {
     Duration::from_millis(ms)
 }
