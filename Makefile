@@ -66,10 +66,12 @@ wire: setup ## What dialects and test servers send, read with the types of the v
 	@target/wire/venv/bin/python tests/wire/check.py target/tmp/wire
 	@cargo test --release --quiet -p practice-agent
 	@target/wire/venv/bin/python tests/wire/servers.py target/tmp/wire/server
+	@target/wire/venv/bin/python tests/wire/clients.py target/release/practice-agent
 
 integration: checked setup ## The module in a real Asterisk (TEST=name runs only tests so named)
 	@tests/venv.sh wire
 	@tests/venv.sh api
+	@tests/venv.sh page
 	@tests/venv.sh pipecat
 	@$(WITH_ASTERISK) RES_AI_BRIDGE_SO=$(CURDIR)/$(CHECKED) RUST_TEST_THREADS=4 tests/run.sh $(TEST)
 

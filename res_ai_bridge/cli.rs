@@ -8,6 +8,7 @@ use std::fmt::Write as _;
 use std::ptr;
 use std::sync::atomic::Ordering;
 
+use ai_sidecar::events::Direction;
 use ai_sidecar::{SessionInfo, describe};
 
 use crate::ffi::{self, ast_cli_args, ast_cli_entry};
@@ -191,31 +192,49 @@ fn no_session(id: &str) -> String {
 }
 
 fn session_details(session: &SessionInfo) -> String {
-    let stats = &session.stats;
-    let latencies = stats.latencies();
-    let lines = [
+    let mut lines = vec![
         ("Session", session.id.clone()),
         ("Profile", session.profile.clone()),
         ("Channel", session.origin.channel.clone()),
         ("Caller", session.origin.caller.clone().unwrap_or_else(|| "-".to_owned())),
         ("State", session.condition.state().name().to_owned()),
         ("Time", format!("{} s", session.started.elapsed().as_secs())),
+        ("Reconnects", session.stats.reconnects.load(Ordering::Relaxed).to_string()),
+        ("Dropped", format!("{} ms", session.stats.dropped_ms.load(Ordering::Relaxed))),
+    ];
+    match session.origin.direction {
+        Direction::Assist => lines.extend(assistant_details(session)),
+        Direction::Inbound | Direction::Outbound => lines.extend(agent_details(session)),
+    }
+    listed(&lines)
+}
+
+fn agent_details(session: &SessionInfo) -> [(&'static str, String); 12] {
+    let stats = &session.stats;
+    let latencies = stats.latencies();
+    [
         ("Connect", stats.connect.to_string()),
         ("First audio", stats.first_audio.to_string()),
         ("Turns", stats.turns.load(Ordering::Relaxed).to_string()),
         ("Barge-ins", stats.barge_ins.load(Ordering::Relaxed).to_string()),
         ("Taken back", stats.taken_back.load(Ordering::Relaxed).to_string()),
         ("Underruns", stats.underruns.load(Ordering::Relaxed).to_string()),
-        ("Reconnects", stats.reconnects.load(Ordering::Relaxed).to_string()),
         ("Reconnect", stats.reconnect.to_string()),
         ("Roll-overs", stats.roll_overs.load(Ordering::Relaxed).to_string()),
-        ("Dropped", format!("{} ms", stats.dropped_ms.load(Ordering::Relaxed))),
         ("Phone to AI", describe(&latencies.uplink)),
         ("AI to phone", describe(&latencies.turn_start)),
         ("Response", describe(&latencies.response)),
         ("Barge-in stop", describe(&latencies.barge_in_stop)),
-    ];
-    listed(&lines)
+    ]
+}
+
+fn assistant_details(session: &SessionInfo) -> [(&'static str, String); 3] {
+    let latencies = session.stats.latencies();
+    [
+        ("Transcription", describe(&latencies.transcription)),
+        ("Hint", describe(&latencies.hint)),
+        ("Hint failures", session.stats.hint_failures.load(Ordering::Relaxed).to_string()),
+    ]
 }
 
 /// Names and what they stand for, one a line.
@@ -243,22 +262,28 @@ fn profiles() -> String {
         format!("{:<20} {:<10} {:<24} {:<8} {:<10} {}\n", "Profile", "Dialect", "Model", "Audio", "Key", "Server");
     let Some(bridge) = module::bridge() else { return table };
     let settings = bridge.settings();
+    let (agent, assistant) = (&settings.general.default_profile, &settings.general.default_assist_profile);
     for profile in settings.profiles.values() {
-        let session = &profile.session;
-        let default = if profile.name == settings.general.default_profile { " (default)" } else { "" };
-        let written = writeln!(
-            table,
-            "{:<20} {:<10} {:<24} {:<8} {:<10} {}",
-            format!("{}{default}", profile.name),
-            profile.dialect,
-            session.model,
-            session.audio.name(),
-            if session.api_key.is_empty() { "none" } else { "set" },
-            server(&session.url)
-        );
-        debug_assert!(written.is_ok(), "a String takes everything");
+        let (session, key) = (&profile.session, !profile.session.api_key.is_empty());
+        let name = named(&profile.name, agent);
+        profile_line(&mut table, &name, &profile.dialect, [&session.model, session.audio.name(), &session.url], key);
     }
-    table + &format!("{} profiles\n", settings.profiles.len())
+    for profile in settings.assist_profiles.values() {
+        let (heard, key) = (&profile.listening, !profile.listening.api_key.is_empty());
+        let name = named(&profile.name, assistant);
+        profile_line(&mut table, &name, &profile.dialect, [&heard.model, heard.audio.name(), &heard.url], key);
+    }
+    table + &format!("{} profiles\n", settings.profiles.len() + settings.assist_profiles.len())
+}
+
+fn named(name: &str, default: &str) -> String {
+    format!("{name}{}", if name == default { " (default)" } else { "" })
+}
+
+fn profile_line(table: &mut String, name: &str, dialect: &str, [model, audio, url]: [&str; 3], key: bool) {
+    let (key, server) = (if key { "set" } else { "none" }, server(url));
+    let written = writeln!(table, "{name:<20} {dialect:<10} {model:<24} {audio:<8} {key:<10} {server}");
+    debug_assert!(written.is_ok(), "a String takes everything");
 }
 
 /// Scheme and host of `url`: user names, paths and queries may hold secrets.

@@ -4,6 +4,7 @@ use std::ffi::{CStr, c_char};
 use std::path::{Path, PathBuf};
 use std::ptr;
 
+use ai_sidecar::Homes;
 use ai_sidecar::settings::{Folders, RawEntry, RawSection, Settings};
 use tracing::error;
 
@@ -35,10 +36,21 @@ fn config_dir() -> PathBuf {
 }
 
 /// Asterisk's `astdbdir`.
-pub(crate) fn database_dir() -> PathBuf {
+fn database_dir() -> PathBuf {
     // SAFETY: as above. It is the file in that directory.
     let file = PathBuf::from(unsafe { text(ffi::ast_config_AST_DB) });
     file.parent().map(Path::to_owned).unwrap_or_default()
+}
+
+/// Asterisk's folder for recordings, below `astspooldir`.
+fn monitor_dir() -> PathBuf {
+    // SAFETY: as above.
+    unsafe { text(ffi::ast_config_AST_MONITOR_DIR) }.into()
+}
+
+/// Where Asterisk keeps what belongs to calls.
+pub(crate) fn homes() -> Homes {
+    Homes { database: database_dir(), recordings: monitor_dir() }
 }
 
 /// Where `Playback()` looks for sounds: those in the language of the exchange come first.

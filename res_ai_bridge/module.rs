@@ -14,7 +14,7 @@ use arc_swap::{ArcSwap, ArcSwapOption};
 use tracing::{error, info, warn};
 
 use crate::originate::{self, Originator};
-use crate::{ami, app, config, exchange, ffi, guard, log};
+use crate::{ami, app, config, exchange, ffi, guard, log, tap};
 
 static BRIDGE: ArcSwapOption<Bridge> = ArcSwapOption::const_empty();
 
@@ -84,9 +84,9 @@ fn load() -> bool {
         }
     };
     BRIDGE.store(Some(Arc::new(Bridge { sidecar, settings: ArcSwap::new(settings), ami_events, observers })));
-    // SAFETY: the name is a NUL-terminated string; the functions registered live as long as the process.
-    if unsafe { ffi::ai_shim_register_application(c"AI".as_ptr()) } != 0 {
-        error!("AI: there is an application AI() already; another module has it");
+    // SAFETY: the functions registered live as long as the process.
+    if unsafe { ffi::ai_shim_register_applications() } != 0 {
+        error!("AI: there is an application AI(), AIAssist() or StopAIAssist() already; another module has it");
         close(UNLOAD_PATIENCE);
         return false;
     }
@@ -120,12 +120,12 @@ fn take_down() {
     // come out. New calls end at once meanwhile.
     close(UNLOAD_PATIENCE);
     let deadline = Instant::now() + UNLOAD_PATIENCE;
-    while app::running() + originate::running() > 0 && Instant::now() < deadline {
+    while app::running() + originate::running() + tap::running() > 0 && Instant::now() < deadline {
         thread::sleep(Duration::from_millis(10));
     }
-    // SAFETY: the application is ours; commands and exit handler that are not registered are not found.
+    // SAFETY: the applications are ours; commands and exit handler that are not registered are not found.
     unsafe {
-        ffi::ast_unregister_application(c"AI".as_ptr());
+        ffi::ai_shim_unregister_applications();
         ffi::ai_shim_unregister_cli(TESTS);
         ffi::ai_shim_unregister_ami();
         ffi::ai_shim_unregister_surrogates();
@@ -180,7 +180,7 @@ fn start_sidecar(workers: usize) -> std::io::Result<Sidecar> {
 
 fn start_observers(sidecar: &Arc<Sidecar>, settings: &Arc<Settings>) -> std::io::Result<Observers> {
     let hooks = ThreadHooks { on_start: observer_starts, on_stop: thread_stops };
-    without_signals(|| Observers::start(sidecar, settings, &config::database_dir(), hooks))
+    without_signals(|| Observers::start(sidecar, settings, config::homes(), hooks))
 }
 
 /// Starts a thread of ours beside those of the sidecar.

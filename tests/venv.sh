@@ -2,7 +2,7 @@
 # The Python packages of tests/<name>/requirements.txt, in a folder of their own: target/<name>/venv. When nothing has
 # changed this takes no time.
 #
-#   tests/venv.sh api|bench|pipecat|wire
+#   tests/venv.sh api|bench|page|pipecat|wire
 set -euo pipefail
 
 name=$1

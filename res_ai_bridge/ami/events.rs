@@ -11,7 +11,7 @@ use std::io;
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use ai_sidecar::events::{CallEnd, Event, Notice, What};
+use ai_sidecar::events::{CallEnd, Event, Hint, Notice, What};
 use ai_sidecar::{Distribution, Sidecar};
 use tracing::warn;
 
@@ -73,8 +73,13 @@ fn described(event: &Event) -> Option<(&'static str, u32, Headers)> {
             let headers = headers.add("NoticedBy", noticed_by.name());
             ("AIBargeIn", CALLS, headers.add_some("HeardMs", *heard_ms).add_some("ReceivedMs", *received_ms))
         }
-        What::Transcript { speaker, text, complete: true } => {
-            ("AITranscript", WORDS, headers.add("Speaker", speaker.name()).add("Text", text))
+        What::Transcript { speaker, text, complete: true, start_ms, end_ms } => {
+            let headers = headers.add("Speaker", speaker.name()).add("Text", text);
+            ("AITranscript", WORDS, headers.add_some("StartMs", *start_ms).add_some("EndMs", *end_ms))
+        }
+        What::Suggestion { hint: Hint { kind, title, content, priority }, latency_ms } => {
+            let headers = headers.add("Type", kind.name()).add("Priority", priority.name());
+            ("AISuggestion", WORDS, headers.add("Title", title).add("Content", content).add("LatencyMs", latency_ms))
         }
         What::ToolCall { call_id, tool, arguments, error } => {
             let headers = headers.add("Tool", tool).add("CallID", call_id).add("Arguments", arguments);
@@ -108,6 +113,8 @@ fn ended(headers: Headers, end: &CallEnd) -> Headers {
         ("TurnStart", &figures.turn_start),
         ("Response", &figures.response),
         ("BargeInStop", &figures.barge_in_stop),
+        ("Transcription", &figures.transcription),
+        ("Hint", &figures.hint),
     ];
     distributions.into_iter().fold(headers, |headers, (name, distribution)| match distribution {
         Some(distribution) => distributed(headers, name, distribution),

@@ -157,6 +157,9 @@ fn stats(bridge: &Arc<Bridge>) -> String {
         ("AI to phone", describe(&totals.latencies.turn_start)),
         ("Response", describe(&totals.latencies.response)),
         ("Barge-in stop", describe(&totals.latencies.barge_in_stop)),
+        ("Transcription", describe(&totals.latencies.transcription)),
+        ("Hint", describe(&totals.latencies.hint)),
+        ("Hint failures", totals.hint_failures.to_string()),
     ];
     super::listed(&lines)
 }

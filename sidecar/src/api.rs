@@ -12,11 +12,14 @@ mod calls;
 mod dial;
 mod guard;
 mod metrics;
+mod page;
 mod problem;
+mod recordings;
 mod server;
 mod service;
 mod ws;
 
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -59,6 +62,8 @@ pub(crate) struct Desk {
     pub(crate) webhooks: Arc<Webhooks>,
     /// No more calls are taken.
     draining: Arc<AtomicBool>,
+    /// Where the folder of the recordings is, unless the settings say where by a whole path.
+    recordings_home: Arc<Path>,
     guard: Guard,
     followers: Arc<Semaphore>,
     /// Changes, or has no sender any more, when the API is closed.
@@ -73,14 +78,15 @@ pub(crate) struct Parts {
     pub(crate) feed: Arc<Feed>,
     pub(crate) webhooks: Arc<Webhooks>,
     pub(crate) draining: Arc<AtomicBool>,
+    pub(crate) recordings_home: Arc<Path>,
 }
 
 impl Desk {
     fn new(parts: Parts, call_log: Option<Arc<CallLog>>, http: &Http, ending: watch::Receiver<()>) -> Self {
-        let Parts { sidecar, settings, feed, webhooks, draining } = parts;
+        let Parts { sidecar, settings, feed, webhooks, draining, recordings_home } = parts;
         let guard = Guard::new(http, Instant::now());
         let followers = Arc::new(Semaphore::new(FOLLOWERS_MAX));
-        Self { sidecar, settings, feed, call_log, webhooks, draining, guard, followers, ending }
+        Self { sidecar, settings, feed, call_log, webhooks, draining, recordings_home, guard, followers, ending }
     }
 
     /// False while module or exchange are on their way out.
@@ -102,7 +108,7 @@ impl Desk {
     }
 }
 
-/// All paths. Each is in [`OPENAPI`], too.
+/// All paths. Each is in [`OPENAPI`], too, but for those of the page, which only browsers ask for.
 fn router(desk: Arc<Desk>, http: &Http) -> Router {
     let guarded = Router::new()
         .route("/metrics", get(service::metrics))
@@ -112,6 +118,8 @@ fn router(desk: Arc<Desk>, http: &Http) -> Router {
         .route("/api/calls/dial", post(dial::dial))
         .route("/api/calls/{id}", get(calls::one))
         .route("/api/calls/{id}/transcript", get(calls::transcript))
+        .route("/api/calls/{id}/recordings", get(recordings::list))
+        .route("/api/calls/{id}/recordings/{name}", get(recordings::one))
         .route("/api/calls/{id}/hangup", post(calls::hang_up))
         .route("/api/calls/{id}/say", post(calls::say))
         .route("/api/calls/{id}/context", post(calls::context))
@@ -127,7 +135,12 @@ fn router(desk: Arc<Desk>, http: &Http) -> Router {
         .route("/health", get(service::health))
         .route("/ready", get(service::ready))
         .method_not_allowed_fallback(problem::no_method);
-    guarded.merge(open).layer(DefaultBodyLimit::max(http.body_max)).layer(cors(http)).with_state(desk)
+    guarded
+        .merge(open)
+        .merge(page::router())
+        .layer(DefaultBodyLimit::max(http.body_max))
+        .layer(cors(http))
+        .with_state(desk)
 }
 
 /// Lets the web pages in `http_cors_origin` read the answers. Without any, no page may.

@@ -5,7 +5,6 @@ mod agent;
 mod control;
 mod memory;
 mod opening;
-mod recovery;
 mod sessions;
 mod timing;
 
@@ -23,17 +22,18 @@ use tracing::{debug, info, warn};
 use self::acting::Acting;
 use self::control::Told;
 use self::memory::Memory;
-use self::opening::{Connection, Opening, fatal};
-use self::recovery::{Recovery, RollOver};
+use self::opening::{Connection, Opening};
 use self::timing::Timing;
 use crate::agent_line::AgentLine;
 use crate::events::What;
 use crate::exchange::Exchange;
 use crate::link::{CallerEvent, Command, TaskEnd};
 use crate::outcome::one_line;
+use crate::recovery::{Recovery, RollOver};
 use crate::route::Route;
 use crate::runtime::transcoder;
 use crate::stats::{millis, record};
+use crate::transport::fatal;
 use crate::{Outcome, Status, TRANSCRIPT, events};
 
 /// Most caller audio given to the dialect in one piece. [ms]
@@ -406,7 +406,7 @@ impl Call {
     fn handle_transcript(&mut self, speaker: Speaker, text: &str, complete: bool, now: Instant) {
         self.timing.word(now);
         self.memory.said(speaker, text, complete);
-        self.publish(|| What::Transcript { speaker: speaker.into(), text: text.to_owned(), complete });
+        self.publish(|| What::said(speaker.into(), text, complete));
         if complete {
             let who = events::Speaker::from(speaker).name();
             info!(target: TRANSCRIPT, "AI {}: {who}: {}", self.id(), one_line(text));

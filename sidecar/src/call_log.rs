@@ -12,6 +12,7 @@
 
 mod read;
 mod schema;
+mod words;
 mod write;
 
 use std::path::PathBuf;
@@ -25,7 +26,8 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use rusqlite::{Connection, ErrorCode};
 use tracing::{error, info, warn};
 
-pub(crate) use self::read::{Logged, Reader, Turn, Wanted};
+pub(crate) use self::read::{Logged, Reader, Suggested, Turn, Wanted};
+pub(crate) use self::words::Sought;
 use crate::events::Event;
 use crate::observers::ThreadHooks;
 

@@ -15,6 +15,7 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TrySendError, bounde
 
 use crate::events::CallState;
 use crate::link::Shared;
+use crate::session::Listed;
 use crate::settings::Settings;
 use crate::{Outcome, Sidecar, tools};
 
@@ -56,6 +57,12 @@ pub enum ControlError {
     /// The call's task is late. The order is forgotten; a later try may help.
     #[error("the session did not take the order within {} s", PATIENCE.as_secs())]
     NoAnswer,
+    /// Two people talk in this session, and an assistant listens.
+    #[error("no agent talks in this session: an assistant listens to it")]
+    NoAgent,
+    /// The exchange did not do it; why, for a person.
+    #[error("{0}")]
+    Exchange(String),
     /// The profile does not allow a transfer to there.
     #[error("{0}")]
     NotAllowed(String),
@@ -70,7 +77,7 @@ impl Sidecar {
     /// # Errors
     /// Any of [`ControlError`].
     pub fn say(&self, session: &str, text: &str) -> Result<(), ControlError> {
-        order(&*self.find(session)?, Instruction::Say(checked(text)?))
+        order(&*self.agent(session)?, Instruction::Say(checked(text)?))
     }
 
     /// Lets the agent know `text`; with `answer` it speaks about it now. Waits as [`Sidecar::say`].
@@ -78,32 +85,32 @@ impl Sidecar {
     /// # Errors
     /// Any of [`ControlError`].
     pub fn context(&self, session: &str, text: &str, answer: bool) -> Result<(), ControlError> {
-        order(&*self.find(session)?, Instruction::Context { text: checked(text)?, answer })
+        order(&*self.agent(session)?, Instruction::Context { text: checked(text)?, answer })
     }
 
     /// Holds the agent: it neither hears nor is heard until [`Sidecar::resume`]. What it had to say waits. Nothing new if
     /// it is held already.
     ///
     /// # Errors
-    /// [`ControlError::NoSession`].
+    /// [`ControlError::NoSession`], [`ControlError::NoAgent`].
     pub fn hold(&self, session: &str) -> Result<(), ControlError> {
-        self.find(session).map(|shared| shared.hold(true))
+        self.agent(session).map(|shared| shared.hold(true))
     }
 
     /// Ends what [`Sidecar::hold`] began: the agent goes on where it stopped. A hold of the phone itself goes on.
     ///
     /// # Errors
-    /// [`ControlError::NoSession`].
+    /// [`ControlError::NoSession`], [`ControlError::NoAgent`].
     pub fn resume(&self, session: &str) -> Result<(), ControlError> {
-        self.find(session).map(|shared| shared.hold(false))
+        self.agent(session).map(|shared| shared.hold(false))
     }
 
     /// Presses `digits` for the phone, one after the other: `0`-`9`, `*`, `#`, `A`-`D`, and `w` for half a second's pause.
     ///
     /// # Errors
-    /// [`ControlError::NoSession`] or [`ControlError::Keys`].
+    /// [`ControlError::NoSession`], [`ControlError::NoAgent`] or [`ControlError::Keys`].
     pub fn send_digits(&self, session: &str, digits: &str) -> Result<(), ControlError> {
-        let shared = self.find(session)?;
+        let shared = self.agent(session)?;
         let sent = tools::keys(digits).and_then(|digits| shared.send_digits(&digits));
         sent.map(drop).map_err(ControlError::Keys)
     }
@@ -113,26 +120,32 @@ impl Sidecar {
     /// # Errors
     /// [`ControlError::NoSession`].
     pub fn stop(&self, session: &str) -> Result<(), ControlError> {
-        self.find(session).map(|shared| shared.stop())
+        self.find(session).map(|listed| listed.session().stop())
     }
 
-    /// As [`Sidecar::stop`], and the channel is hung up: its dialplan does not go on. An outbound call ends in whatever
-    /// state it is. Waits for a lock of the exchange then: not on a sidecar thread.
+    /// As [`Sidecar::stop`], and the channel is hung up: its dialplan does not go on, and where an assistant listens the
+    /// call ends. An outbound call ends in whatever state it is. Waits for a lock of the exchange then: not on a sidecar
+    /// thread.
     ///
     /// # Errors
-    /// [`ControlError::NoSession`].
+    /// [`ControlError::NoSession`], [`ControlError::Exchange`].
     pub fn hang_up(&self, session: &str) -> Result<(), ControlError> {
         if self.outbound().hang_up(session) {
             return Ok(());
         }
-        self.find(session).map(|shared| shared.end_with(Outcome::hung_up_from_outside()))
+        let listed = self.find(session)?;
+        if let Listed::Assist(session) = &listed {
+            self.exchange().hang_up(&session.info.id).map_err(|problem| ControlError::Exchange(problem.0))?;
+        }
+        listed.session().end_with(Outcome::hung_up_from_outside());
+        Ok(())
     }
 
     /// Ends the session with `AISTATUS=TRANSFER` and the target in `AITRANSFER`; the dialplan does the rest. The target
     /// is `extension` in `context`, one of those that the session's profile in `settings` allows, or in the first of them.
     ///
     /// # Errors
-    /// [`ControlError::NoSession`], [`ControlError::NotAllowed`].
+    /// [`ControlError::NoSession`], [`ControlError::NoAgent`], [`ControlError::NotAllowed`].
     pub fn transfer(
         &self,
         session: &str,
@@ -140,7 +153,7 @@ impl Sidecar {
         extension: &str,
         context: Option<&str>,
     ) -> Result<(), ControlError> {
-        let shared = self.find(session)?;
+        let shared = self.agent(session)?;
         let contexts =
             settings.profile(Some(&shared.info.profile)).map_or(&[][..], |profile| &profile.transfer_contexts);
         let target = tools::target(contexts, extension, context).map_err(ControlError::NotAllowed)?;
@@ -148,8 +161,15 @@ impl Sidecar {
         Ok(())
     }
 
-    fn find(&self, session: &str) -> Result<Arc<Shared>, ControlError> {
+    fn find(&self, session: &str) -> Result<Listed, ControlError> {
         self.find_session(session).ok_or(ControlError::NoSession)
+    }
+
+    fn agent(&self, session: &str) -> Result<Arc<Shared>, ControlError> {
+        match self.find(session)? {
+            Listed::Agent(shared) => Ok(shared),
+            Listed::Assist(_) => Err(ControlError::NoAgent),
+        }
     }
 }
 
@@ -234,6 +254,8 @@ pub struct Condition {
 pub(crate) enum AiState {
     /// It has not been ready yet.
     Connecting,
+    /// It is not wanted yet: nobody talks.
+    Ringing,
     /// It is ready.
     Ready,
     /// It was, and is being made ready again.
@@ -246,6 +268,7 @@ impl Condition {
         let ai = self.ai.load(Ordering::Relaxed);
         match () {
             () if ai == AiState::Connecting as u8 => CallState::Connecting,
+            () if ai == AiState::Ringing as u8 => CallState::Ringing,
             () if ai == AiState::Lost as u8 => CallState::Reconnecting,
             () if self.is_held() => CallState::Held,
             () if self.phone_holds.load(Ordering::Relaxed) => CallState::OnHold,

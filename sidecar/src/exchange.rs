@@ -20,6 +20,13 @@ pub trait Exchange: Send + Sync + fmt::Debug {
     /// Who calls in `session`; `None`: the call is over.
     fn caller(&self, session: &str) -> Option<Caller>;
 
+    /// Hangs up the channel of `session`: whoever it is bridged with goes on as the dialplan says. For a session that an
+    /// assistant listens to; others end by themselves.
+    ///
+    /// # Errors
+    /// Why not.
+    fn hang_up(&self, session: &str) -> Result<(), Problem>;
+
     /// A run of the routine at `place` in the dialplan, on behalf of `session`: it sees a copy of the call's variables, and
     /// besides them `variables`, with `arguments` as `ARG1` and so on. All values are taken as they are.
     ///
@@ -78,6 +85,10 @@ impl Exchange for Nowhere {
 
     fn caller(&self, _: &str) -> Option<Caller> {
         None
+    }
+
+    fn hang_up(&self, _: &str) -> Result<(), Problem> {
+        Err(Problem("there is no exchange".to_owned()))
     }
 
     fn routine(&self, _: &str, _: &str, _: &[String], _: &[(&str, String)]) -> Result<Box<dyn Routine>, Problem> {

@@ -151,8 +151,7 @@ mod tests {
             caller: None,
             callee: None,
         };
-        let text = text.to_owned();
-        events.publish("1.0001", "p", &origin, || What::Transcript { speaker: Speaker::Caller, text, complete: true });
+        events.publish("1.0001", "p", &origin, || What::said(Speaker::Caller, text, true));
     }
 
     /// A feed that has taken `events` events with `text` in them, and the id before the first.

@@ -13,7 +13,7 @@ use crate::Outcome;
 use crate::connector::{Connection, Connector};
 use crate::transport::{describe, unreachable_host};
 
-/// Largest answer that is taken. [bytes]
+/// Largest answer that is taken, unless the asker says otherwise. [bytes]
 const BODY_MAX: usize = 64 << 10;
 
 /// What a server answered.
@@ -42,6 +42,8 @@ struct Outgoing<'a> {
     url: &'a str,
     headers: &'a [(String, Secret)],
     body: Bytes,
+    /// Largest answer that is taken. [bytes]
+    answer_max: usize,
 }
 
 /// Makes `request` and gives the answer's status and body. Time limits are the caller's.
@@ -49,7 +51,8 @@ struct Outgoing<'a> {
 /// # Errors
 /// An [`Outcome`] for the dialplan, without anything of the request that may be secret.
 pub(crate) async fn fetch(request: &HttpRequest, connector: &Connector) -> Result<(u16, Bytes), Outcome> {
-    let outgoing = Outgoing { method: Method::GET, url: &request.url, headers: &request.headers, body: Bytes::new() };
+    let (url, headers) = (&request.url, &request.headers);
+    let outgoing = Outgoing { method: Method::GET, url, headers, body: Bytes::new(), answer_max: BODY_MAX };
     match send(outgoing, connector).await {
         Ok(answer) => Ok((answer.status, answer.body)),
         Err(Failure::Unreachable(reason) | Failure::Broken(reason)) => Err(unreachable_host(&reason)),
@@ -66,15 +69,30 @@ pub(crate) async fn post(
     json: String,
     connector: &Connector,
 ) -> Result<Answer, Failure> {
-    send(Outgoing { method: Method::POST, url, headers, body: json.into() }, connector).await
+    post_for(url, headers, json, connector, BODY_MAX).await
+}
+
+/// As [`post`], with an answer of at most `answer_max` bytes.
+///
+/// # Errors
+/// Why there is no answer.
+pub(crate) async fn post_for(
+    url: &str,
+    headers: &[(String, Secret)],
+    json: String,
+    connector: &Connector,
+    answer_max: usize,
+) -> Result<Answer, Failure> {
+    send(Outgoing { method: Method::POST, url, headers, body: json.into(), answer_max }, connector).await
 }
 
 async fn send(outgoing: Outgoing<'_>, connector: &Connector) -> Result<Answer, Failure> {
     let invalid = |_| Failure::Broken("the HTTP address is not valid".to_owned());
     let uri: Uri = outgoing.url.parse().map_err(invalid)?;
+    let answer_max = outgoing.answer_max;
     let request = request(outgoing, &uri)?;
     let stream = connector.connect(&uri).await.map_err(|outcome| Failure::Unreachable(outcome.reason))?;
-    exchange(request, stream).await
+    exchange(request, stream, answer_max).await
 }
 
 fn request(outgoing: Outgoing<'_>, uri: &Uri) -> Result<Request<Full<Bytes>>, Failure> {
@@ -94,14 +112,14 @@ fn request(outgoing: Outgoing<'_>, uri: &Uri) -> Result<Request<Full<Bytes>>, Fa
         .map_err(|_| Failure::Broken("a header has characters no header may have".to_owned()))
 }
 
-async fn exchange(request: Request<Full<Bytes>>, stream: Connection) -> Result<Answer, Failure> {
+async fn exchange(request: Request<Full<Bytes>>, stream: Connection, answer_max: usize) -> Result<Answer, Failure> {
     let failed = |error: &(dyn std::error::Error + 'static)| Failure::Broken(describe(error));
     let (mut sender, connection) = client::conn::http1::handshake(stream).await.map_err(|error| failed(&error))?;
     let answering = async move {
         let answer = sender.send_request(request).await.map_err(|error| failed(&error))?;
         let status = answer.status().as_u16();
         let seconds = answer.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok()?.parse().ok());
-        let body = Limited::new(answer.into_body(), BODY_MAX).collect().await;
+        let body = Limited::new(answer.into_body(), answer_max).collect().await;
         let body = body.map_err(|error| failed(&*error))?.to_bytes();
         Ok(Answer { status, body, retry_after: seconds.map(Duration::from_secs) })
     };

@@ -14,6 +14,7 @@
 
 mod agent_line;
 mod api;
+pub mod assist;
 mod call;
 mod call_log;
 mod connector;
@@ -28,9 +29,11 @@ mod observers;
 pub mod options;
 pub mod outbound;
 mod outcome;
+mod recovery;
 mod report;
 mod route;
 mod runtime;
+mod session;
 pub mod settings;
 mod sound;
 mod stats;
@@ -39,7 +42,7 @@ mod transport;
 mod webhooks;
 
 pub use api::OPENAPI;
-pub use observers::{Observers, ThreadHooks};
+pub use observers::{Homes, Observers, ThreadHooks};
 pub use outcome::{Outcome, Status};
 pub use report::Totals;
 pub use runtime::{CallPlan, LimitReached, Seat, Sidecar, SidecarConfig};

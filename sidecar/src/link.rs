@@ -18,23 +18,23 @@
 
 use std::fs::File;
 use std::io::Write as _;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock};
-use std::task::Poll;
+use std::ops::Deref;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use ai_media::Format;
 use ai_media::background::Sound;
 use ai_media::playout::{Backlog, Playout};
 use ai_media::ring::{AgentFeed, CallerFeed, CallerTap, agent_ring, caller_ring};
-use atomic_waker::AtomicWaker;
 use crossbeam_channel::{Receiver, Sender, TryRecvError, TrySendError, bounded};
 use tokio::task::JoinHandle;
 
+use crate::Outcome;
 use crate::control::{Hold, Order, orders};
-use crate::events::{Events, What};
+use crate::events::Events;
+use crate::session::Session;
 use crate::stats::SessionInfo;
-use crate::{Outcome, Status};
 
 /// Caller audio the ring holds while the sidecar is late or the AI still connecting. [ms]
 const CALLER_RING_MS: u64 = 2000;
@@ -107,24 +107,22 @@ impl Doorbell {
     }
 }
 
-/// What both ends, and those who look at the session from outside, share.
+/// What both ends of a call with an agent share, and those who look at it from outside.
 pub(crate) struct Shared {
-    pub(crate) info: SessionInfo,
-    waker: AtomicWaker,
-    woken: AtomicBool,
-    closed: AtomicBool,
-    stop: AtomicBool,
-    /// How the session is to end, where `stop` is not all that was said.
-    ending: OnceLock<Outcome>,
+    session: Arc<Session>,
     orders: Sender<Order>,
-    events: Arc<Events>,
-    /// How the channel thread has ended the session, and how long it lasted.
-    ended: OnceLock<(Outcome, Duration)>,
     /// When the oldest caller audio that nobody has taken was read, as time since the session began; 0: there is none. [ns]
     heard_at: AtomicU64,
     /// Keys for the phone. Both ends stay here: who has a session may send some.
     digits: (Sender<char>, Receiver<char>),
-    doorbell: Doorbell,
+}
+
+impl Deref for Shared {
+    type Target = Session;
+
+    fn deref(&self) -> &Session {
+        &self.session
+    }
 }
 
 impl Shared {
@@ -141,26 +139,19 @@ impl Shared {
         let before = 2 * DIGIT_TIME * waiting.len() as u32;
         // Two who send at once may fill it all the same: what finds no room is left out.
         let sent: Duration = digits.chars().filter(|&digit| sender.try_send(digit).is_ok()).map(time).sum();
-        self.doorbell.ring();
+        self.ring();
         Ok(before + sent)
     }
 
-    /// Ends the session from outside, whatever the sidecar does.
-    pub(crate) fn stop(&self) {
-        self.stop.store(true, Ordering::Release);
-        self.doorbell.ring();
-    }
-
-    /// As [`Shared::stop`], with this outcome. The first one counts.
-    pub(crate) fn end_with(&self, outcome: Outcome) {
-        let _ = self.ending.set(outcome);
-        self.stop();
+    /// What every session has.
+    pub(crate) fn session(&self) -> &Arc<Session> {
+        &self.session
     }
 
     /// Holds the agent from outside, or lets go.
     pub(crate) fn hold(&self, held: bool) {
         self.info.condition.set_held(held);
-        self.doorbell.ring();
+        self.ring();
     }
 
     /// Gives the call's task something to do from outside, and wakes it.
@@ -168,40 +159,6 @@ impl Shared {
         self.orders.try_send(order)?;
         self.wake();
         Ok(())
-    }
-
-    /// Tells whoever listens of this session; `make` is not called when nobody does. Waits for nobody.
-    pub(crate) fn publish(&self, make: impl FnOnce() -> What) {
-        self.events.publish(&self.info.id, &self.info.profile, &self.info.origin, make);
-    }
-
-    /// How the session ended, and how long it lasted. Without a word of the channel thread, it is the task that is gone.
-    pub(crate) fn ended(&self) -> (Outcome, Duration) {
-        self.ended.get().cloned().unwrap_or_else(|| (self.torn_off(), self.info.started.elapsed()))
-    }
-
-    fn torn_off(&self) -> Outcome {
-        if self.stop.load(Ordering::Acquire) {
-            if let Some(outcome) = self.ending.get() {
-                return outcome.clone();
-            }
-            return Outcome::new(Status::Stopped, "the session was stopped from outside");
-        }
-        Outcome::new(Status::Error, "the call's task ended unexpectedly")
-    }
-
-    /// Waits until the channel end is gone. Only for the call's own task, which is the one that gets woken.
-    pub(crate) async fn gone(&self) {
-        std::future::poll_fn(|context| {
-            self.waker.register(context.waker());
-            if self.closed.load(Ordering::Acquire) { Poll::Ready(()) } else { Poll::Pending }
-        })
-        .await;
-    }
-
-    fn wake(&self) {
-        self.woken.store(true, Ordering::Release);
-        self.waker.wake();
     }
 }
 
@@ -221,18 +178,10 @@ pub(crate) fn link(
     let (order_sender, order_receiver) = orders();
     let playout = Playout::new(agent_sink, format, preroll, backlog, info.started);
     let shared = Arc::new(Shared {
-        info,
-        waker: AtomicWaker::new(),
-        woken: AtomicBool::new(false),
-        closed: AtomicBool::new(false),
-        stop: AtomicBool::new(false),
-        ending: OnceLock::new(),
+        session: Arc::new(Session::new(info, events, Some(doorbell))),
         orders: order_sender,
-        events,
-        ended: OnceLock::new(),
         heard_at: AtomicU64::new(0),
         digits: bounded(DIGITS_MAX),
-        doorbell,
     });
     let channel = ChannelEnd {
         caller: caller_feed,
@@ -270,8 +219,7 @@ struct WakeOnDrop(Arc<Shared>);
 
 impl Drop for WakeOnDrop {
     fn drop(&mut self) {
-        self.0.closed.store(true, Ordering::Release);
-        self.0.wake();
+        self.0.close();
     }
 }
 
@@ -313,7 +261,7 @@ impl ChannelEnd {
     /// Wait-free; no allocation until the conversation is over.
     pub fn told(&self) -> Option<Command> {
         let shared = &self.wake.0;
-        if shared.stop.load(Ordering::Acquire) {
+        if shared.is_stopped() {
             return Some(Command::End(shared.torn_off()));
         }
         match self.commands.try_recv() {
@@ -341,8 +289,7 @@ impl ChannelEnd {
 
     /// Says how the session ended. The first word counts.
     pub fn finish(&self, outcome: &Outcome) {
-        let shared = &self.wake.0;
-        let _ = shared.ended.set((outcome.clone(), shared.info.started.elapsed()));
+        self.wake.0.finish(outcome);
     }
 
     /// The session as others see it.
@@ -365,11 +312,7 @@ pub(crate) struct TaskEnd {
 impl TaskEnd {
     /// Waits until the channel thread wakes the task.
     pub(crate) async fn woken(&mut self) {
-        std::future::poll_fn(|context| {
-            self.shared.waker.register(context.waker());
-            if self.shared.woken.swap(false, Ordering::AcqRel) { Poll::Ready(()) } else { Poll::Pending }
-        })
-        .await;
+        self.shared.woken().await;
     }
 
     /// When the caller audio that is about to be taken was read.
@@ -390,7 +333,7 @@ impl TaskEnd {
 
     /// True when the channel end is gone: nobody listens any more.
     pub(crate) fn is_gone(&self) -> bool {
-        self.shared.closed.load(Ordering::Acquire)
+        self.shared.is_closed()
     }
 
     /// Keeps the newest of what the caller says while the AI cannot take it.
@@ -416,7 +359,7 @@ impl TaskEnd {
 
     /// Wakes the channel thread, for example because audio was flushed.
     pub(crate) fn ring(&self) {
-        self.shared.doorbell.ring();
+        self.shared.ring();
     }
 
     /// What is shared with those who look at the session from outside.

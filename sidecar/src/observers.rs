@@ -9,7 +9,7 @@
 //! None of it runs on the threads that hold calls, and those never wait for any of it.
 
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
@@ -49,21 +49,30 @@ pub struct ThreadHooks {
     pub on_stop: fn(),
 }
 
+/// Where file names that are not whole paths begin.
+#[derive(Debug, Clone)]
+pub struct Homes {
+    /// The call log.
+    pub database: PathBuf,
+    /// Recordings.
+    pub recordings: PathBuf,
+}
+
 enum Order {
     Follow(Arc<Settings>),
     End(Instant),
 }
 
 impl Observers {
-    /// Starts what `settings` ask for. A relative name of the database is one in `database_dir`. What cannot be had, a
-    /// port that is taken for example, is an error in the log, and the rest works.
+    /// Starts what `settings` ask for, with files in `homes`. What cannot be had, a port that is taken for example, is an
+    /// error in the log, and the rest works.
     ///
     /// # Errors
     /// When the system gives no thread or file descriptors.
     pub fn start(
         sidecar: &Arc<Sidecar>,
         settings: &Arc<Settings>,
-        database_dir: &Path,
+        homes: Homes,
         hooks: ThreadHooks,
     ) -> io::Result<Self> {
         let (orders, taken) = mpsc::unbounded_channel();
@@ -75,6 +84,7 @@ impl Observers {
             feed: Arc::new(Feed::new(sidecar.events().last_id())),
             webhooks: Arc::default(),
             draining: draining.clone(),
+            recordings_home: homes.recordings.into(),
         };
         let staff = Staff {
             // Before any call can begin.
@@ -84,7 +94,7 @@ impl Observers {
             log_settings: Log::default(),
             http: Http::default(),
             server: None,
-            database_dir: database_dir.to_owned(),
+            database_dir: homes.database,
             hooks,
             parts,
         };

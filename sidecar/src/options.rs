@@ -49,8 +49,13 @@ pub struct CallOptions {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum OptionsError {
     /// No such option.
-    #[error("unknown option '{0}'; known are {known}", known = KNOWN)]
-    Unknown(char),
+    #[error("unknown option '{option}'; known are {known}")]
+    Unknown {
+        /// The option's letter.
+        option: char,
+        /// Those that there are.
+        known: &'static str,
+    },
     /// The option needs an argument and has none.
     #[error("option '{0}' needs a value in parentheses")]
     NoValue(char),
@@ -97,14 +102,10 @@ impl CallOptions {
     /// # Errors
     /// The first thing that is wrong with it.
     pub fn parse(arguments: &str) -> Result<Self, OptionsError> {
-        let (profile, options) = arguments.split_once(',').unwrap_or((arguments, ""));
-        let profile = profile.trim();
-        let mut parsed = Self { profile: (!profile.is_empty()).then(|| profile.to_owned()), ..Self::default() };
-        let mut rest = options.trim();
-        while let Some(option) = rest.chars().next() {
-            let (value, after) = split_value(option, &rest[option.len_utf8()..])?;
+        let (profile, options) = split(arguments)?;
+        let mut parsed = Self { profile, ..Self::default() };
+        for (option, value) in options {
             parsed.apply(option, value)?;
-            rest = after.trim_start();
         }
         if parsed.no_answer && parsed.early_connect {
             return Err(OptionsError::AnswerConflict);
@@ -125,12 +126,12 @@ impl CallOptions {
 
     fn apply_value(&mut self, option: char, value: Option<String>) -> Result<(), OptionsError> {
         if !KNOWN.contains(option) || option == ' ' {
-            return Err(OptionsError::Unknown(option));
+            return Err(OptionsError::Unknown { option, known: KNOWN });
         }
         let value = value.ok_or(OptionsError::NoValue(option))?;
         let bad = |expected| {
             // What stands in these may be a secret.
-            let value = if "Hux".contains(option) { "…".to_owned() } else { value.clone() };
+            let value = if "Hu".contains(option) { "…".to_owned() } else { value.clone() };
             OptionsError::Value { option, value, expected }
         };
         match option {
@@ -146,7 +147,7 @@ impl CallOptions {
             'p' => self.instructions = Some(value),
             'g' => self.greeting = Some(value),
             'H' => self.headers = pairs(&value, ':').ok_or(bad("'name: value', more of them joined by ^"))?,
-            'x' => self.variables = pairs(&value, '=').ok_or(bad("'name=value', more of them joined by ^"))?,
+            'x' => self.variables = variables(&value)?,
             'b' => {
                 let word = BargeInMode::WORDS.iter().find(|(word, _)| *word == value);
                 self.barge_in = Some(word.ok_or(bad("one of server, local, both, off"))?.1);
@@ -162,6 +163,16 @@ impl CallOptions {
         }
         Ok(())
     }
+}
+
+/// What option `x` gives.
+pub(crate) fn variables(value: &str) -> Result<Vec<(String, String)>, OptionsError> {
+    pairs(value, '=').ok_or(OptionsError::Value {
+        option: 'x',
+        // It may be a secret.
+        value: "…".to_owned(),
+        expected: "'name=value', more of them joined by ^",
+    })
 }
 
 /// True for a key of a telephone.
@@ -183,6 +194,23 @@ fn pairs(text: &str, separator: char) -> Option<Vec<(String, String)>> {
 fn seconds(text: &str) -> Option<Duration> {
     let seconds = text.trim().parse::<f64>().ok().filter(|&seconds| seconds > 0.0)?;
     Duration::try_from_secs_f64(seconds).ok()
+}
+
+/// An option's letter, and what stands in its parentheses if it has some.
+type Lettered = (char, Option<String>);
+
+/// The profile's name, if there is one, and the options of an application's argument text.
+pub(crate) fn split(arguments: &str) -> Result<(Option<String>, Vec<Lettered>), OptionsError> {
+    let (profile, options) = arguments.split_once(',').unwrap_or((arguments, ""));
+    let profile = Some(profile.trim()).filter(|profile| !profile.is_empty());
+    let mut parsed = Vec::new();
+    let mut rest = options.trim();
+    while let Some(option) = rest.chars().next() {
+        let (value, after) = split_value(option, &rest[option.len_utf8()..])?;
+        parsed.push((option, value));
+        rest = after.trim_start();
+    }
+    Ok((profile.map(str::to_owned), parsed))
 }
 
 /// The parenthesised value at the start of `text`, unescaped, and what follows it.

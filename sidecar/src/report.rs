@@ -5,8 +5,8 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::events::{CallEnd, CallState, Figures, What};
-use crate::link::Shared;
 use crate::outbound::Line;
+use crate::session::Session;
 use crate::stats::{CallStats, Latencies};
 use crate::{Outcome, Status};
 
@@ -27,6 +27,8 @@ pub struct Totals {
     pub dropped_ms: u64,
     /// Times a lost connection to an AI was set up again.
     pub reconnects: u64,
+    /// Hints that were asked for and did not come, for any reason but a newer line.
+    pub hint_failures: u64,
     /// How long the parts of the conversations took.
     pub latencies: Latencies,
 }
@@ -40,6 +42,7 @@ impl Totals {
         self.underruns += stats.underruns.load(Ordering::Relaxed);
         self.dropped_ms += stats.dropped_ms.load(Ordering::Relaxed);
         self.reconnects += u64::from(stats.reconnects.load(Ordering::Relaxed));
+        self.hint_failures += u64::from(stats.hint_failures.load(Ordering::Relaxed));
         self.latencies.add(&stats.latencies());
     }
 
@@ -61,7 +64,7 @@ impl Ledger {
 
 /// Tells of a session's end when it is dropped, whatever has ended it.
 pub(crate) struct Report {
-    shared: Arc<Shared>,
+    session: Arc<Session>,
     ledger: Arc<Ledger>,
     /// The outbound call whose session this is: that tells the beginning and the end.
     line: Option<Line>,
@@ -69,24 +72,24 @@ pub(crate) struct Report {
 
 impl Report {
     /// Tells that the session has begun.
-    pub(crate) fn begin(shared: Arc<Shared>, ledger: Arc<Ledger>, dialect: &str, line: Option<Line>) -> Self {
+    pub(crate) fn begin(session: Arc<Session>, ledger: Arc<Ledger>, line: Option<Line>) -> Self {
         match line {
-            None => shared.publish(|| What::CallStart { dialect: dialect.to_owned() }),
-            Some(_) => shared.publish(|| What::CallStatus { state: CallState::Connecting }),
+            None => session.publish(|| What::CallStart { dialect: session.info.dialect.clone() }),
+            Some(_) => session.publish(|| What::CallStatus { state: CallState::Connecting }),
         }
-        Self { shared, ledger, line }
+        Self { session, ledger, line }
     }
 
     /// The task has nothing more to tell: waits for the channel thread's word on how it ended.
     pub(crate) async fn end(self) {
-        self.shared.gone().await;
+        self.session.gone().await;
     }
 }
 
 impl Drop for Report {
     fn drop(&mut self) {
-        let (Outcome { status, reason, transfer, digit, .. }, duration) = self.shared.ended();
-        let stats = &self.shared.info.stats;
+        let (Outcome { status, reason, transfer, digit, .. }, duration) = self.session.ended();
+        let stats = &self.session.info.stats;
         let mut totals = self.ledger.totals();
         totals.count(status);
         totals.add(stats);
@@ -96,7 +99,7 @@ impl Drop for Report {
             CallEnd { status, reason, duration_ms, transfer, digit, cause: None, figures }
         };
         match &self.line {
-            None => self.shared.publish(|| What::CallEnd(Box::new(end()))),
+            None => self.session.publish(|| What::CallEnd(Box::new(end()))),
             Some(line) => line.end_session(end()),
         }
     }

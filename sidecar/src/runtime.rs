@@ -12,18 +12,20 @@ use ai_media::transcode::Transcoder;
 use ai_media::{Encoding, Format};
 use tokio::runtime::{Handle, Runtime};
 use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
 
 use crate::Status;
 use crate::call::Call;
 use crate::control::Condition;
 use crate::events::{Events, Origin};
 use crate::exchange::Exchange;
-use crate::link::{ChannelEnd, Doorbell, Shared, link};
+use crate::link::{ChannelEnd, Doorbell, link};
 use crate::moderation;
 use crate::options::CallOptions;
 use crate::outbound::{Dialler, Line, Outbound};
 use crate::report::{Ledger, Report, Totals};
 use crate::route::{Legacy, Route};
+use crate::session::Listed;
 use crate::settings::{Profile, Settings};
 use crate::stats::{CallStats, SessionInfo};
 
@@ -169,12 +171,12 @@ impl Sidecar {
         let (preroll, backlog) = (profile.playout_target, profile.playout_backlog);
         let (mut channel_end, task_end, feed) = link(info, self.events.clone(), doorbell, format, preroll, backlog);
         let shared = task_end.shared().clone();
-        let (ledger, dialect, line) = (self.ledger.clone(), profile.dialect.clone(), plan.line);
+        let (ledger, line) = (self.ledger.clone(), plan.line);
         line.iter().for_each(|line| line.begin_session(&shared));
         let call = Call::new(task_end, plan.route, plan.dialect, format, feed, self.exchange);
         let task = self.handle.spawn(async move {
-            let report = Report::begin(shared.clone(), ledger, &dialect, line);
-            let listing = seat.list(shared);
+            let report = Report::begin(shared.session().clone(), ledger, line);
+            let listing = seat.list(Listed::Agent(shared));
             let (open, over) = oneshot::channel::<()>();
             let told = async {
                 let _ = over.await;
@@ -186,9 +188,35 @@ impl Sidecar {
         channel_end
     }
 
+    /// An id for a session that begins.
+    pub(crate) fn next_id(&self) -> String {
+        self.sessions.next_id()
+    }
+
+    /// Where sessions tell what happens in them.
+    pub(crate) fn shared_events(&self) -> Arc<Events> {
+        self.events.clone()
+    }
+
+    /// Runs the session `listed` that is no call's own: it has begun now, is listed while `run` lasts, and ends with it.
+    pub(crate) fn spawn_session(
+        &self,
+        seat: Seat,
+        listed: Listed,
+        run: impl Future<Output = ()> + Send + 'static,
+    ) -> JoinHandle<()> {
+        let ledger = self.ledger.clone();
+        self.handle.spawn(async move {
+            let report = Report::begin(listed.session().clone(), ledger, None);
+            let listing = seat.list(listed);
+            run.await;
+            drop((listing, report));
+        })
+    }
+
     /// Looks at every session that is up, oldest first.
     pub fn for_each_session(&self, mut look: impl FnMut(&SessionInfo)) {
-        self.sessions.table().values().for_each(|shared| look(&shared.info));
+        self.sessions.table().values().for_each(|listed| look(&listed.session().info));
     }
 
     /// The telephone exchange, for what is done to a session's channel rather than to its conversation.
@@ -197,14 +225,14 @@ impl Sidecar {
     }
 
     /// The session `id`, or the one that began on the channel `id`.
-    pub(crate) fn find_session(&self, id: &str) -> Option<Arc<Shared>> {
+    pub(crate) fn find_session(&self, id: &str) -> Option<Listed> {
         let table = self.sessions.table();
-        table.get(id).or_else(|| table.values().find(|shared| shared.info.origin.channel == id)).cloned()
+        table.get(id).or_else(|| table.values().find(|listed| listed.session().info.origin.channel == id)).cloned()
     }
 
     /// Looks at the session `id`, or at the one that began on the channel `id`.
     pub fn look_at<T>(&self, id: &str, look: impl FnOnce(&SessionInfo) -> T) -> Option<T> {
-        self.find_session(id).map(|shared| look(&shared.info))
+        self.find_session(id).map(|listed| look(&listed.session().info))
     }
 
     /// The calls that were made to happen.
@@ -242,7 +270,7 @@ impl Sidecar {
     /// Ends every session; answers how many there were.
     pub fn stop_all(&self) -> usize {
         let all: Vec<_> = self.sessions.table().values().cloned().collect();
-        all.iter().for_each(|shared| shared.stop());
+        all.iter().for_each(|listed| listed.session().stop());
         all.len()
     }
 
@@ -285,7 +313,7 @@ fn threads(workers: usize, config: SidecarConfig) -> io::Result<Runtime> {
 }
 
 /// 32 hexadecimal digits that no other call has: the time, and a count for calls of one moment.
-fn call_id() -> String {
+pub(crate) fn call_id() -> String {
     static CALLS: AtomicU64 = AtomicU64::new(0);
     let since = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_nanos() as u64);
     format!("{since:016x}{:016x}", CALLS.fetch_add(1, Ordering::Relaxed))
@@ -301,14 +329,14 @@ pub(crate) fn transcoder(from: Format, to: Format) -> Transcoder {
 
 #[derive(Default)]
 struct Sessions {
-    table: Mutex<BTreeMap<String, Arc<Shared>>>,
+    table: Mutex<BTreeMap<String, Listed>>,
     seats: AtomicUsize,
     most: AtomicUsize,
     made: AtomicU64,
 }
 
 impl Sessions {
-    fn table(&self) -> MutexGuard<'_, BTreeMap<String, Arc<Shared>>> {
+    fn table(&self) -> MutexGuard<'_, BTreeMap<String, Listed>> {
         // Every operation on the table is one map call: a panic elsewhere leaves it whole.
         self.table.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -336,9 +364,9 @@ impl Seat {
     }
 
     /// Shows the session in the table.
-    fn list(self, shared: Arc<Shared>) -> Listing {
-        let id = shared.info.id.clone();
-        self.0.table().insert(id.clone(), shared);
+    fn list(self, listed: Listed) -> Listing {
+        let id = listed.session().info.id.clone();
+        self.0.table().insert(id.clone(), listed);
         Listing { id, seat: self }
     }
 }

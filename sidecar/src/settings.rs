@@ -4,6 +4,7 @@
 //! [`RawSection`]s into [`Settings`], all or nothing. Everything that is wrong is reported at once, each with file,
 //! line, key and what is allowed.
 
+mod assist;
 mod keys;
 mod profile;
 mod service;
@@ -15,6 +16,8 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+pub use assist::{AssistProfile, Hints};
+pub(crate) use profile::fill_in;
 pub use profile::{BargeInMode, OnMachine, Profile};
 pub use service::{Http, Log, Webhooks};
 pub use tool::{Action, Filler, Tool, Webhook};
@@ -70,6 +73,8 @@ pub struct Settings {
     pub general: General,
     /// All sections of agents, by name.
     pub profiles: BTreeMap<String, Arc<Profile>>,
+    /// All sections of assistants, by name.
+    pub assist_profiles: BTreeMap<String, Arc<AssistProfile>>,
     /// All sections of tools, by name.
     pub tools: BTreeMap<String, Arc<Tool>>,
     /// All sections of trunks, in their order: the first that takes a number is asked first.
@@ -81,6 +86,8 @@ pub struct Settings {
 pub struct General {
     /// Profile of calls that name none; empty: there is none.
     pub default_profile: String,
+    /// Profile of assistants that are called by none; empty: there is none.
+    pub default_assist_profile: String,
     /// Sidecar threads; 0: one for every two cores.
     pub workers: usize,
     /// Most sessions at once; 0: no limit.
@@ -93,6 +100,8 @@ pub struct General {
     pub webhooks: Webhooks,
     /// The call log.
     pub log: Log,
+    /// Folder of the calls' recordings, as it stands in the configuration; `None`: none are shown.
+    pub recordings: Option<PathBuf>,
 }
 
 /// One thing that is wrong with the configuration.
@@ -134,12 +143,25 @@ impl Settings {
                 errors.extend(twice(section));
             } else if trunk::is_trunk(section) {
                 settings.trunks.extend(Trunk::parse(section, &mut errors).map(Arc::new));
+            } else if assist::is_assist(section) {
+                if let Some(profile) = AssistProfile::parse(section, &folders, &mut errors) {
+                    settings.assist_profiles.insert(section.name.clone(), Arc::new(profile));
+                }
             } else if let Some(profile) = Profile::parse(section, &tools, &folders, &mut errors) {
                 settings.profiles.insert(section.name.clone(), Arc::new(profile));
             }
         }
         settings.tools = tools.into_iter().filter_map(|(name, tool)| Some((name, tool?))).collect();
-        settings.check_default(sections, &mut errors);
+        let agents: Vec<_> = settings.profiles.keys().map(String::as_str).collect();
+        let assistants: Vec<_> = settings.assist_profiles.keys().map(String::as_str).collect();
+        let general = &settings.general;
+        let defaults = [
+            ("default_profile", &general.default_profile, agents, is_profile as fn(&RawSection) -> bool),
+            ("default_assist_profile", &general.default_assist_profile, assistants, assist::is_assist),
+        ];
+        for (key, default, names, is_one) in defaults {
+            errors.extend(check_default(sections, key, default, &names, is_one));
+        }
         settings.check_fallbacks(sections, &mut errors);
         if errors.is_empty() { Ok(settings) } else { Err(errors) }
     }
@@ -150,12 +172,17 @@ impl Settings {
     }
 
     fn has(&self, name: &str) -> bool {
-        self.profiles.contains_key(name) || self.trunk(name).is_some()
+        self.profiles.contains_key(name) || self.assist_profiles.contains_key(name) || self.trunk(name).is_some()
     }
 
     /// The profile called `name`, or the default one.
     pub fn profile(&self, name: Option<&str>) -> Option<&Arc<Profile>> {
         self.profiles.get(name.unwrap_or(&self.general.default_profile))
+    }
+
+    /// The assistant called `name`, or the default one.
+    pub fn assist_profile(&self, name: Option<&str>) -> Option<&Arc<AssistProfile>> {
+        self.assist_profiles.get(name.unwrap_or(&self.general.default_assist_profile))
     }
 
     /// `profile`, and after it those that stand in for it, in their order.
@@ -178,13 +205,8 @@ impl Settings {
             };
             let route = self.with_fallbacks(profile);
             let last = &route[route.len() - 1].fallback;
-            let is_profile = |section: &RawSection| {
-                section.name == profile.fallback
-                    && section.name != "general"
-                    && !tool::is_tool(section)
-                    && !trunk::is_trunk(section)
-            };
-            let problem = if !sections.iter().any(is_profile) {
+            let stands_in = |section: &RawSection| section.name == profile.fallback && is_profile(section);
+            let problem = if !sections.iter().any(stands_in) {
                 let others: Vec<_> = self.profiles.keys().filter(|name| **name != section.name).cloned().collect();
                 format!("fallback: there is no profile '{}'; there are {}", profile.fallback, others.join(", "))
             } else if *last == profile.name {
@@ -196,21 +218,28 @@ impl Settings {
             errors.push(keys::error(entry, &section.name, problem));
         }
     }
+}
 
-    fn check_default(&self, sections: &[RawSection], errors: &mut Vec<SettingsError>) {
-        let default = &self.general.default_profile;
-        let is_profile = |section: &RawSection| !tool::is_tool(section) && !trunk::is_trunk(section);
-        if default.is_empty() || sections.iter().any(|section| &section.name == default && is_profile(section)) {
-            return;
-        }
-        let general = sections.iter().filter(|section| section.name == "general");
-        let entry = general.flat_map(|section| &section.entries).rfind(|entry| entry.key == "default_profile");
-        if let Some(entry) = entry {
-            let names: Vec<_> = self.profiles.keys().map(String::as_str).collect();
-            let problem = format!("default_profile: there is no section [{default}]; there are {}", names.join(", "));
-            errors.push(keys::error(entry, "general", problem));
-        }
+/// True for the section of an agent.
+fn is_profile(section: &RawSection) -> bool {
+    section.name != "general" && !tool::is_tool(section) && !trunk::is_trunk(section) && !assist::is_assist(section)
+}
+
+/// What is wrong with the name that `key` of `[general]` gives: it must be that of a section that `is_one`.
+fn check_default(
+    sections: &[RawSection],
+    key: &str,
+    default: &str,
+    names: &[&str],
+    is_one: fn(&RawSection) -> bool,
+) -> Option<SettingsError> {
+    if default.is_empty() || sections.iter().any(|section| section.name == default && is_one(section)) {
+        return None;
     }
+    let general = sections.iter().filter(|section| section.name == "general");
+    let entry = general.flat_map(|section| &section.entries).rfind(|entry| entry.key == key)?;
+    let problem = format!("{key}: there is no section [{default}]; there are {}", names.join(", "));
+    Some(keys::error(entry, "general", problem))
 }
 
 fn twice(section: &RawSection) -> Option<SettingsError> {
@@ -219,4 +248,4 @@ fn twice(section: &RawSection) -> Option<SettingsError> {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -62,11 +62,22 @@ pub struct Latencies {
     pub response: Histogram<u32>,
     /// From an interruption noticed until the agent was off the line.
     pub barge_in_stop: Histogram<u32>,
+    /// In assist: from the end of what somebody said until its final text.
+    pub transcription: Histogram<u32>,
+    /// In assist: from a line of the caller until the hint that answers it.
+    pub hint: Histogram<u32>,
 }
 
 impl Default for Latencies {
     fn default() -> Self {
-        Self { uplink: times(), turn_start: times(), response: times(), barge_in_stop: times() }
+        Self {
+            uplink: times(),
+            turn_start: times(),
+            response: times(),
+            barge_in_stop: times(),
+            transcription: times(),
+            hint: times(),
+        }
     }
 }
 
@@ -78,6 +89,8 @@ impl Latencies {
             (&mut self.turn_start, &other.turn_start),
             (&mut self.response, &other.response),
             (&mut self.barge_in_stop, &other.barge_in_stop),
+            (&mut self.transcription, &other.transcription),
+            (&mut self.hint, &other.hint),
         ];
         for (sum, part) in pairs {
             let added = sum.add(part);
@@ -166,6 +179,8 @@ pub struct CallStats {
     pub roll_overs: AtomicU32,
     /// Caller audio that never reached the AI. [ms]
     pub dropped_ms: AtomicU64,
+    /// In assist: hints that were asked for and did not come, for any reason but a newer line.
+    pub hint_failures: AtomicU32,
     latencies: Mutex<Latencies>,
 }
 

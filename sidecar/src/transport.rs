@@ -6,7 +6,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use ai_dialect::{Handshake, Payload, Secret};
+use ai_dialect::{Fault, FaultKind, Handshake, Payload, Secret};
 use futures_util::{Sink, Stream};
 use hyper_util::rt::TokioIo;
 use tokio::io::AsyncWrite;
@@ -132,6 +132,11 @@ impl Transport {
         self.audio_dropped_ms
     }
 
+    /// Audio that waits for the socket. [ms]
+    pub(crate) fn audio_queued_ms(&self) -> u64 {
+        self.audio_queued_ms
+    }
+
     /// When [`Transport::handle_timeout`] wants to be called.
     pub(crate) fn next_timeout(&self) -> Instant {
         self.next_ping
@@ -227,6 +232,25 @@ impl Transport {
 /// The provider cannot be reached, for this reason.
 pub(crate) fn unreachable_host(reason: &str) -> Outcome {
     Outcome::new(Status::ConnFail, reason)
+}
+
+/// The connection ended before there was a session.
+pub(crate) fn not_opened(outcome: Outcome) -> Outcome {
+    match outcome.status {
+        Status::AuthFail => outcome,
+        _ => Outcome { status: Status::ConnFail, ..outcome },
+    }
+}
+
+/// How a session ends by `fault`, which is none that it could survive.
+pub(crate) fn fatal(fault: &Fault, ready: bool) -> Outcome {
+    let status = match fault.kind {
+        FaultKind::Authentication => Status::AuthFail,
+        FaultKind::Expired => Status::Lost,
+        _ if ready => Status::Error,
+        _ => Status::ConnFail,
+    };
+    Outcome::new(status, format!("the AI server reports: {}", fault.message))
 }
 
 /// Why the WebSocket was not opened.

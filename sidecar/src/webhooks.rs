@@ -68,6 +68,9 @@ impl Webhooks {
         for profile in settings.profiles.values() {
             want(&profile.webhooks, Some(&profile.name), Some(&profile.connector));
         }
+        for profile in settings.assist_profiles.values() {
+            want(&profile.webhooks, Some(&profile.name), Some(&profile.connector));
+        }
         let mut queues = self.queues();
         queues.retain(|target, queue| {
             let same = wanted.get(target).is_some_and(|(secret, _)| *secret == queue.secret);

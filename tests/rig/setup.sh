@@ -11,7 +11,7 @@ set -euo pipefail
 SUITE=forky # the first Debian release that carries Asterisk 22
 ROOT_PACKAGES="asterisk asterisk-dev ca-certificates"
 BUILD_PACKAGES="build-essential libclang-dev libsqlite3-dev libssl-dev pkg-config"
-TEST_PACKAGES="sip-tester baresip-core espeak-ng util-linux openssl fonts-dejavu-core python3-venv"
+TEST_PACKAGES="sip-tester baresip-core espeak-ng util-linux openssl fonts-dejavu-core python3-venv chromium"
 ROOT_LAYOUT=1 # raise it when prepare_root changes
 
 checkout=$(cd "$(dirname "$0")/../.." && pwd)
@@ -84,7 +84,7 @@ install_packages() {
 
 host_packages() {
     local wanted=$BUILD_PACKAGES tools="cc pkg-config"
-    [ "$1" = build ] || wanted="$wanted $TEST_PACKAGES" tools="$tools sipp baresip espeak-ng setpriv unshare openssl"
+    [ "$1" = build ] || wanted="$wanted $TEST_PACKAGES" tools="$tools sipp baresip espeak-ng setpriv unshare openssl chromium"
     if is_debian; then
         install_packages $wanted
     else

@@ -2,7 +2,7 @@
 
 The tests of the dialects note down every message that they send (target/tmp/wire/<dialect>.<test>.jsonl). Here each is
 read with the types of the provider's Python package, and so is every message of the server in
-sidecar/dialect/tests/transcripts/. A field that the types do not know counts as wrong, though most of them would let it
+sidecar/dialect/tests/transcripts/ and transcribed/. A field that the types do not know counts as wrong, though most of them would let it
 pass. ElevenLabs has no types for what goes over the WebSocket after the first message, so their own client is run
 against a server of ours: our messages must have the fields of its messages, and it must make something of the server's.
 """
@@ -22,6 +22,7 @@ from google.genai.types import LiveClientMessage, LiveServerMessage, RealtimeInp
 from openai.types.beta.realtime import RealtimeClientEvent as BetaClientEvent
 from openai.types.beta.realtime import RealtimeServerEvent as BetaServerEvent
 from openai.types.realtime import RealtimeClientEvent, RealtimeServerEvent
+from soniox.types.realtime import RealtimeControlType, RealtimeEvent, RealtimeSTTConfig
 from strict import read_as
 from websockets.sync.server import serve
 
@@ -43,7 +44,7 @@ DEEPGRAM_SERVER = {
     "UserStartedSpeaking": deepgram.AgentV1UserStartedSpeaking,
     "Welcome": deepgram.AgentV1Welcome,
 }
-TRANSCRIPTS = Path(__file__).parents[2] / "sidecar/dialect/tests/transcripts"
+TESTS = Path(__file__).parents[2] / "sidecar/dialect/tests"
 
 
 def check_openai(message):
@@ -85,6 +86,21 @@ def check_elevenlabs_server(message):
     BaseConversation._handle_message_core(talk, message, handler)
     if not handler.mock_calls and talk._conversation_id is None:
         raise ValueError("their own client makes nothing of it")
+
+
+def check_soniox(message):
+    if kind := message.get("type"):
+        # Their client has no types for these, only names that differ from what it sends.
+        if message != {"type": kind} or kind not in {name.replace("_", "") for name in RealtimeControlType}:
+            raise ValueError("their own client sends no such message")
+        return
+    read_as(RealtimeSTTConfig, message)
+
+
+def check_soniox_server(message):
+    # Their documentation has these, their types not yet.
+    later = ("error_type", "more_info", "request_id")
+    read_as(RealtimeEvent, {key: value for key, value in message.items() if key not in later})
 
 
 class Microphone(AudioInterface):
@@ -147,6 +163,8 @@ CHECKS = {
     "gemini": (check_gemini, lambda message: LiveServerMessage.model_validate_json(json.dumps(message))),
     "openai": (check_openai, lambda message: read_as(RealtimeServerEvent, message)),
     "openai-beta": (check_openai_beta, lambda message: read_as(BetaServerEvent, message)),
+    "openai-transcription": (check_openai, lambda message: read_as(RealtimeServerEvent, message)),
+    "soniox": (check_soniox, check_soniox_server),
 }
 
 
@@ -155,7 +173,8 @@ def client_messages(folder, dialect):
 
 
 def server_messages(dialect):
-    steps = map(json.loads, (TRANSCRIPTS / f"{dialect}.jsonl").read_text().splitlines())
+    [file] = TESTS.glob(f"transcri*/{dialect}.jsonl")
+    steps = map(json.loads, file.read_text().splitlines())
     return {json.dumps(step["server"]) for step in steps if "server" in step}
 
 

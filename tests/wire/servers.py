@@ -1,7 +1,7 @@
 """Are the servers of our tests what the vendors' own packages take them for?
 
-The tests of the practice agent note down every message that it sends (target/tmp/wire/server/openai-*.jsonl), and each is
-read with OpenAI's types here. The stand-ins for Gemini and Deepgram check their messages themselves, with their vendors'
+The tests of the practice agent note down every message that it sends (target/tmp/wire/server/*.jsonl), and each is read
+with the types of OpenAI and Soniox here. The stand-ins for Gemini and Deepgram check their messages themselves, with their vendors'
 types, whenever they run. ElevenLabs has no such types, so their own client holds a conversation with the stand-in and must
 understand all of it.
 """
@@ -20,6 +20,10 @@ from elevenlabs.conversational_ai.conversation import AudioInterface, ClientTool
 from openai.types.beta.realtime import RealtimeServerEvent as BetaServerEvent
 from openai.types.realtime import RealtimeServerEvent
 from openai.types.realtime.realtime_session_create_response import RealtimeSessionCreateResponse
+from openai.types.realtime.realtime_transcription_session_create_response import (
+    RealtimeTranscriptionSessionCreateResponse,
+)
+from soniox.types.realtime import RealtimeEvent
 from strict import read_as
 
 SHAPES = {"ga": RealtimeServerEvent, "beta": BetaServerEvent}
@@ -45,6 +49,23 @@ def check_openai(folder):
     return failures
 
 
+def check_soniox(folder):
+    """How many of the messages noted in `folder` are not Soniox'."""
+    failures = 0
+    texts = (text for file in folder.glob("soniox.*.jsonl") for text in file.read_text().splitlines())
+    messages = {shape_of(message): message for message in map(json.loads, texts)}
+    for message in messages.values():
+        # Their documentation has these, their types not yet.
+        known = {key: value for key, value in message.items() if key not in ("error_type", "more_info", "request_id")}
+        try:
+            read_as(RealtimeEvent, known)
+        except ValueError as problem:
+            failures += 1
+            print(f"practice agent, soniox: {message}\n    {problem}\n")
+    print(f"practice agent, soniox: {len(messages)} kinds of messages")
+    return failures + (not messages)
+
+
 def kinds(union):
     """The types of which `union` consists, by the `type` of their messages."""
     alternatives = get_args(get_args(union)[0])
@@ -54,8 +75,10 @@ def kinds(union):
 def read_event(shape, known, event):
     if shape == "ga" and event["type"] in ("session.created", "session.updated"):
         # The type of these events has the settings that a client sends. The package has another for those with an id.
-        read_as(RealtimeSessionCreateResponse, event["session"])
-        event = event | {"session": {"type": "realtime"}}
+        types = {"realtime": RealtimeSessionCreateResponse, "transcription": RealtimeTranscriptionSessionCreateResponse}
+        kind = event["session"]["type"]
+        read_as(types[kind], event["session"])
+        event = event | {"session": {"type": kind}}
     elif "session" in event:
         event["session"]["model"] = "gpt-realtime"  # only OpenAI's own models have a name there
         for field in ("expires_at", "include", "object"):  # OpenAI's reference has them, the package's old type not
@@ -181,5 +204,6 @@ def wait_for(what, look):
         time.sleep(0.02)
 
 
-failures = check_openai(Path(sys.argv[1])) + check_elevenlabs()
+FOLDER = Path(sys.argv[1])
+failures = check_openai(FOLDER) + check_soniox(FOLDER) + check_elevenlabs()
 sys.exit(f"{failures} messages are not what the vendor's package knows" if failures else 0)

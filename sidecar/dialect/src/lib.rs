@@ -21,6 +21,11 @@
 //! does not greet. Before [`Output::Ready`] it has told the provider what was said as well as that provider can be told;
 //! after it the agent goes on speaking if it owes the caller an answer, and otherwise waits for the caller.
 //!
+//! # Writing down what people say to each other
+//!
+//! Where no AI speaks, a [`Transcriber`](transcriber::Transcriber) hears one person and tells the words. It is driven in
+//! the same way; its services are in [`TRANSCRIBERS`](transcriber::TRANSCRIBERS).
+//!
 //! # Adding a provider
 //!
 //! Write one file with a type that implements [`Dialect`] and a [`Provider`] that tells of it, add one line to
@@ -37,6 +42,8 @@ mod orders;
 mod outbox;
 pub mod raw;
 mod session;
+pub mod soniox;
+pub mod transcriber;
 pub mod twilio;
 mod url;
 
@@ -318,7 +325,8 @@ pub enum FaultKind {
     Transient,
     /// The provider does not accept the account: fatal, and a retry cannot help (operator's to mend).
     Authentication,
-    /// The provider's session reached its time limit: fatal, a new connection would help.
+    /// The provider ends this session, at its time limit or because it cannot go on with it: fatal, a new connection would
+    /// help.
     Expired,
     /// The session cannot go on, for example because its settings were refused: fatal.
     Fatal,

@@ -10,6 +10,8 @@
 //!                                                      └─ faults   what an error means for the call
 //! ```
 //!
+//! [`Transcription`] is the sort of session that only listens, with parts of the same.
+//!
 //! Wire formats: <https://platform.openai.com/docs/guides/realtime>, read as of 2026-11.
 
 mod calls;
@@ -20,6 +22,7 @@ mod formats;
 mod handshake;
 mod messages;
 mod spoken;
+mod transcription;
 
 use std::time::{Duration, Instant};
 
@@ -34,6 +37,8 @@ use calls::Calls;
 use event::Event;
 use floor::{Floor, Request};
 use spoken::Spoken;
+pub(crate) use transcription::TRANSCRIBER;
+pub use transcription::Transcription;
 
 /// The values of `audio` this dialect knows.
 pub const AUDIO_CHOICES: &[AudioChoice] =

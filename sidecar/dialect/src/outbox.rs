@@ -1,38 +1,45 @@
-//! What a dialect tells its owner, in order: the part of every dialect that is the same.
+//! What a dialect or a transcriber tells its owner, in order: the part of all of them that is the same.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
 
 use serde_json::Value;
 
+use crate::transcriber::{Listening, Transcribed};
 use crate::{Fault, FaultKind, Output, Payload, Secret, Session, Speaker, json};
 
 /// The outputs that nobody has taken yet.
-pub(crate) struct Outbox {
-    outputs: VecDeque<Output>,
+pub(crate) struct Outbox<O = Output> {
+    outputs: VecDeque<O>,
     /// Must not be read in any text for a person.
     secrets: Vec<Secret>,
 }
 
-impl Outbox {
-    /// An empty one, for a conversation with these settings.
-    pub(crate) fn new(session: &Session) -> Self {
-        let headers = session.headers.iter().map(|(_, value)| value);
-        Self { outputs: VecDeque::new(), secrets: headers.chain([&session.api_key]).cloned().collect() }
+/// What every kind of output can say.
+pub(crate) trait Say {
+    fn send(message: String) -> Self;
+    fn send_audio(message: Payload, audio_bytes: usize) -> Self;
+    fn fault(fault: Fault) -> Self;
+    fn unrecognised(what: String) -> Self;
+}
+
+impl<O: Say> Outbox<O> {
+    fn without(secrets: impl Iterator<Item = Secret>) -> Self {
+        Self { outputs: VecDeque::new(), secrets: secrets.collect() }
     }
 
     /// The oldest output.
-    pub(crate) fn pop(&mut self) -> Option<Output> {
+    pub(crate) fn pop(&mut self) -> Option<O> {
         self.outputs.pop_front()
     }
 
-    pub(crate) fn push(&mut self, output: Output) {
+    pub(crate) fn push(&mut self, output: O) {
         self.outputs.push_back(output);
     }
 
     /// A control message, ready for the wire.
     pub(crate) fn send(&mut self, message: String) {
-        self.push(Output::Send(message));
+        self.push(O::send(message));
     }
 
     /// A control message.
@@ -40,41 +47,19 @@ impl Outbox {
         self.send(message.to_string());
     }
 
-    /// A message that carries `audio` of the caller.
+    /// A message that carries `audio`.
     pub(crate) fn send_audio(&mut self, message: Payload, audio: &[u8]) {
-        self.push(Output::SendAudio { message, audio_bytes: audio.len() });
-    }
-
-    pub(crate) fn agent_audio(&mut self, item: &Arc<str>, audio: Vec<u8>) {
-        self.push(Output::AgentAudio { item: Arc::clone(item), audio });
-    }
-
-    /// What `speaker` said, unless that is nothing. White space counts between the pieces of an utterance alone.
-    pub(crate) fn transcript(&mut self, speaker: Speaker, text: &str, complete: bool) {
-        let text = if complete { text.trim() } else { text };
-        let end = (0..=text.len().min(MAX_UTTERANCE_BYTES)).rev().find(|&at| text.is_char_boundary(at)).unwrap_or(0);
-        let text = &text[..end];
-        if !text.is_empty() {
-            self.push(Output::Transcript { speaker, text: text.to_owned(), complete });
-        }
-    }
-
-    /// The agent wants the tool `name` to run with `arguments`, unless no tool could want so many of them.
-    pub(crate) fn tool_call(&mut self, call_id: String, name: String, arguments: String) {
-        match arguments.len() > json::MAX_VALUE_BYTES {
-            true => self.not_understood("tool arguments of endless size"),
-            false => self.push(Output::ToolCall { call_id, name, arguments }),
-        }
+        self.push(O::send_audio(message, audio.len()));
     }
 
     pub(crate) fn fault(&mut self, kind: FaultKind, message: &str) {
         let message = self.presentable(message);
-        self.push(Output::Fault(Fault { kind, message }));
+        self.push(O::fault(Fault { kind, message }));
     }
 
     pub(crate) fn not_understood(&mut self, what: &str) {
         let what = self.presentable(what);
-        self.push(Output::Unrecognised(what));
+        self.push(O::unrecognised(what));
     }
 
     /// A text message could not be read.
@@ -97,6 +82,97 @@ impl Outbox {
         }
         line
     }
+}
+
+impl Outbox<Output> {
+    /// An empty one, for a conversation with these settings.
+    pub(crate) fn new(session: &Session) -> Self {
+        Self::without(session.headers.iter().map(|(_, value)| value).chain([&session.api_key]).cloned())
+    }
+
+    pub(crate) fn agent_audio(&mut self, item: &Arc<str>, audio: Vec<u8>) {
+        self.push(Output::AgentAudio { item: Arc::clone(item), audio });
+    }
+
+    /// What `speaker` said, unless that is nothing. White space counts between the pieces of an utterance alone.
+    pub(crate) fn transcript(&mut self, speaker: Speaker, text: &str, complete: bool) {
+        let text = if complete { text.trim() } else { text };
+        let text = utterance(text);
+        if !text.is_empty() {
+            self.push(Output::Transcript { speaker, text: text.to_owned(), complete });
+        }
+    }
+
+    /// The agent wants the tool `name` to run with `arguments`, unless no tool could want so many of them.
+    pub(crate) fn tool_call(&mut self, call_id: String, name: String, arguments: String) {
+        match arguments.len() > json::MAX_VALUE_BYTES {
+            true => self.not_understood("tool arguments of endless size"),
+            false => self.push(Output::ToolCall { call_id, name, arguments }),
+        }
+    }
+}
+
+impl Outbox<Transcribed> {
+    /// An empty one, for a stream with these settings.
+    pub(crate) fn of_stream(listening: &Listening) -> Self {
+        Self::without(listening.headers.iter().map(|(_, value)| value).chain([&listening.api_key]).cloned())
+    }
+
+    /// What is being said sounds like `text`.
+    pub(crate) fn interim(&mut self, text: &str, start_ms: Option<u64>) {
+        self.push(Transcribed::Interim { text: utterance(text.trim()).to_owned(), start_ms });
+    }
+
+    /// `text` was said, unless that is nothing: false.
+    pub(crate) fn line(&mut self, text: &str, start_ms: Option<u64>, end_ms: Option<u64>) -> bool {
+        let text = utterance(text.trim());
+        if !text.is_empty() {
+            self.push(Transcribed::Line { text: text.to_owned(), start_ms, end_ms });
+        }
+        !text.is_empty()
+    }
+}
+
+impl Say for Output {
+    fn send(message: String) -> Self {
+        Self::Send(message)
+    }
+
+    fn send_audio(message: Payload, audio_bytes: usize) -> Self {
+        Self::SendAudio { message, audio_bytes }
+    }
+
+    fn fault(fault: Fault) -> Self {
+        Self::Fault(fault)
+    }
+
+    fn unrecognised(what: String) -> Self {
+        Self::Unrecognised(what)
+    }
+}
+
+impl Say for Transcribed {
+    fn send(message: String) -> Self {
+        Self::Send(message)
+    }
+
+    fn send_audio(message: Payload, audio_bytes: usize) -> Self {
+        Self::SendAudio { message, audio_bytes }
+    }
+
+    fn fault(fault: Fault) -> Self {
+        Self::Fault(fault)
+    }
+
+    fn unrecognised(what: String) -> Self {
+        Self::Unrecognised(what)
+    }
+}
+
+/// The beginning of `text`, as far as anybody speaks in one go.
+fn utterance(text: &str) -> &str {
+    let end = (0..=text.len().min(MAX_UTTERANCE_BYTES)).rev().find(|&at| text.is_char_boundary(at)).unwrap_or(0);
+    &text[..end]
 }
 
 /// Longer than anybody speaks in one go. [bytes]

@@ -120,11 +120,7 @@ impl Session {
 
     /// The headers of the handshake, with `name` = `value` unless the operator gave one of that name.
     pub(crate) fn headers_with(&self, name: &str, value: String) -> Vec<(String, Secret)> {
-        let mut headers = self.headers.clone();
-        if !headers.iter().any(|(given, _)| given.eq_ignore_ascii_case(name)) {
-            headers.push((name.to_owned(), Secret::new(value)));
-        }
-        headers
+        headers_with(&self.headers, name, value)
     }
 }
 
@@ -163,6 +159,15 @@ impl Default for Session {
             resumption: String::new(),
         }
     }
+}
+
+/// `headers` with `name` = `value`, unless there is one of that name.
+pub(crate) fn headers_with(headers: &[(String, Secret)], name: &str, value: String) -> Vec<(String, Secret)> {
+    let mut headers = headers.to_vec();
+    if !headers.iter().any(|(given, _)| given.eq_ignore_ascii_case(name)) {
+        headers.push((name.to_owned(), Secret::new(value)));
+    }
+    headers
 }
 
 /// A function the agent may call.

@@ -3,12 +3,9 @@
 
 mod common;
 
-use std::collections::BTreeSet;
-use std::fs;
-use std::path::Path;
-
 use ai_dialect::{FaultKind, Noticed, Output, PROVIDERS, Payload, Secret, Session};
 use ai_media::Format;
+use common::damage::{extended, leaves, mutated, next, with};
 use common::{Talk, fault, sent, settings, unrecognised};
 use serde_json::{Value, json};
 
@@ -22,46 +19,8 @@ fn ready(name: &'static str) -> Talk {
     talk
 }
 
-/// What a server of the dialect `name` sends, one message of every kind and shape.
 fn corpus(name: &str) -> Vec<Value> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/transcripts");
-    let files = fs::read_dir(folder).expect("a folder").map(|file| file.unwrap().path());
-    let of_dialect = files.filter(|file| {
-        let stem = file.file_stem().expect("a name").to_str().expect("a plain name");
-        stem == name || stem.starts_with(&format!("{name}-"))
-    });
-    let mut shapes = BTreeSet::new();
-    let mut messages = Vec::new();
-    for file in of_dialect {
-        for line in fs::read_to_string(file).expect("a text").lines() {
-            let mut step: Value = serde_json::from_str(line).expect("JSON");
-            let message = step["server"].take();
-            let kind = ["type", "event"].map(|key| message[key].as_str().unwrap_or_default().to_owned());
-            if !message.is_null() && shapes.insert((kind, leaves(&message))) {
-                messages.push(message);
-            }
-        }
-    }
-    assert!(!messages.is_empty(), "{name}");
-    messages
-}
-
-/// Where in `value` there is something that is neither list nor object: JSON pointers.
-fn leaves(value: &Value) -> Vec<String> {
-    let below =
-        |key: &str, value| leaves(value).into_iter().map(move |path| format!("/{key}{path}")).collect::<Vec<_>>();
-    match value {
-        Value::Object(fields) => fields.iter().flat_map(|(key, value)| below(key, value)).collect(),
-        Value::Array(items) => items.iter().enumerate().flat_map(|(at, item)| below(&at.to_string(), item)).collect(),
-        _ => vec![String::new()],
-    }
-}
-
-/// `message` with `value` at `place`.
-fn with(message: &Value, place: &str, value: Value) -> Value {
-    let mut message = message.clone();
-    *message.pointer_mut(place).expect("a place in it") = value;
-    message
+    common::damage::corpus("transcripts", name)
 }
 
 /// Every text that others get to read, or that goes over the wire.
@@ -123,18 +82,6 @@ fn deep_nesting_is_nowhere_followed() {
 
 #[test]
 fn a_field_nobody_knows_changes_nothing() {
-    fn extended(value: &Value) -> Value {
-        match value {
-            Value::Object(fields) => {
-                let mut fields: serde_json::Map<_, _> =
-                    fields.iter().map(|(key, value)| (key.clone(), extended(value))).collect();
-                fields.insert("brand_new".into(), json!({"a": [null, {"type": "error"}]}));
-                fields.into()
-            }
-            Value::Array(items) => items.iter().map(extended).collect(),
-            other => other.clone(),
-        }
-    }
     for provider in PROVIDERS {
         for message in corpus(provider.name) {
             let (plain, more) =
@@ -344,32 +291,6 @@ fn an_address_with_line_breaks_in_it_is_not_used() {
         let (kind, message) = fault(&outputs);
         assert!(kind == FaultKind::Fatal && !message.contains("x/"), "{message}");
     }
-}
-
-/// The next of a fixed row of numbers (xorshift64), below `limit`.
-fn next(state: &mut u64, limit: usize) -> usize {
-    *state ^= *state << 13;
-    *state ^= *state >> 7;
-    *state ^= *state << 17;
-    (*state % limit as u64) as usize
-}
-
-/// `text` with some bytes changed, removed or repeated, as far as it stays UTF-8 as a WebSocket makes sure of.
-fn mutated(text: &str, state: &mut u64) -> String {
-    let mut bytes = text.as_bytes().to_vec();
-    for _ in 0..=next(state, 3) {
-        let at = next(state, bytes.len());
-        match next(state, 4) {
-            0 => bytes[at] = b"\"{}[],:0-9\\nte"[next(state, 14)],
-            1 => bytes.truncate(at.max(1)),
-            2 => drop(bytes.remove(at)),
-            _ => bytes.extend_from_within(at..),
-        }
-        if bytes.is_empty() {
-            bytes.push(b'{');
-        }
-    }
-    String::from_utf8_lossy(&bytes).into_owned()
 }
 
 #[test]

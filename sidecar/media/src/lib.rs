@@ -24,6 +24,7 @@ pub mod grid;
 pub mod order;
 pub mod playout;
 pub mod ring;
+pub mod tap;
 pub mod transcode;
 
 pub use format::{Encoding, Format};

@@ -16,6 +16,7 @@ use crate::script::{Frame, Mode, Pace, Step, Until};
 use crate::session::Shared;
 use crate::voice::Voice;
 use crate::wire::Wire;
+use crate::words::Words;
 
 /// Runs one session on the server's runtime.
 pub(crate) struct Call {
@@ -48,6 +49,7 @@ pub(crate) struct Brief {
     pub(crate) turns: Option<u32>,
     pub(crate) pace: Pace,
     pub(crate) voice: Arc<Voice>,
+    pub(crate) words: Arc<Words>,
     pub(crate) log: Log,
 }
 
@@ -73,7 +75,7 @@ impl Call {
     pub(crate) fn new(wire: Wire, brief: Brief, shared: Arc<Shared>, commands: mpsc::UnboundedReceiver<Step>) -> Self {
         Self {
             wire,
-            engine: Engine::new(shared.clone(), brief.api, Instant::now()),
+            engine: Engine::new(shared.clone(), brief.words, brief.api, Instant::now()),
             persona: Persona::new(brief.turns, brief.pace),
             script: brief.steps.into(),
             step_since: None,

@@ -46,6 +46,11 @@ pub fn session_expired() -> Script {
         .close(1001, "session expired")
 }
 
+/// The end of a stream to Soniox' protocol by an error: 401, 402, 403, 408, 413, 429, 500, 503 and any other.
+pub fn soniox_error(code: u16, message: &str) -> Script {
+    Script::from(Step::Error { code: code.to_string(), message: message.to_owned() })
+}
+
 /// One text message of this many bytes: valid JSON of an unknown event type.
 pub fn huge_message(bytes: usize) -> Script {
     let (head, tail) = (r#"{"type":"practice.padding","padding":""#, r#""}"#);

@@ -128,6 +128,13 @@ impl Session {
         &self.shared.request
     }
 
+    /// What the client calls this stream of speech, once it has said so: `client_reference_id` of Soniox' protocol, header
+    /// `X-Client-Request-Id` of OpenAI's.
+    pub fn reference(&self) -> Option<String> {
+        let told = self.shared.record().reference.clone();
+        told.or_else(|| self.shared.request.header(REFERENCE_HEADER).map(str::to_owned))
+    }
+
     /// When the WebSocket was open.
     pub fn opened_at(&self) -> Instant {
         self.shared.opened_at
@@ -284,6 +291,7 @@ struct Record {
     sent: Vec<Sent>,
     pongs: Vec<(Instant, Vec<u8>)>,
     closed: Option<Closed>,
+    reference: Option<String>,
     steps_pending: usize,
     script_failure: Option<String>,
 }
@@ -316,6 +324,11 @@ impl Shared {
         if self.keep > Keep::Nothing {
             self.change(|record| record.sent.push(sent()));
         }
+    }
+
+    /// The client calls its stream so.
+    pub(crate) fn named(&self, reference: &str) {
+        self.change(|record| record.reference = Some(reference.to_owned()));
     }
 
     pub(crate) fn ponged(&self, at: Instant, payload: &[u8]) {
@@ -361,3 +374,6 @@ impl fmt::Display for Record {
         }
     }
 }
+
+/// Names a request in the logs of both sides.
+pub(crate) const REFERENCE_HEADER: &str = "x-client-request-id";

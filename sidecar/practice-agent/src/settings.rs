@@ -40,8 +40,19 @@ impl Settings {
     /// A session before the client's first `session.update`.
     pub(crate) fn new(session_id: &str, model: &str, expires_at: u64, beta: bool) -> Self {
         let mut json = if beta { beta_defaults() } else { ga_defaults() };
-        json["id"] = session_id.into();
         json["model"] = model.into();
+        Self::of(json, session_id, expires_at, beta)
+    }
+
+    /// The same for a session that only transcribes.
+    pub(crate) fn transcription(session_id: &str, expires_at: u64) -> Self {
+        let mut settings = Self::of(transcription_defaults(), session_id, expires_at, false);
+        settings.leave_out_responses();
+        settings
+    }
+
+    fn of(mut json: Value, session_id: &str, expires_at: u64, beta: bool) -> Self {
+        json["id"] = session_id.into();
         json["expires_at"] = expires_at.into();
         let mut settings = Self {
             json,
@@ -62,6 +73,11 @@ impl Settings {
     pub(crate) fn update(&mut self, session: &Value, voice_in_use: bool) -> Result<(), ApiError> {
         let voice_at = if self.beta { "/voice" } else { "/audio/output/voice" };
         let changes = |at: &str| session.pointer(at).is_some_and(|wanted| self.json.pointer(at) != Some(wanted));
+        if changes("/type") {
+            let [theirs, ours] = [&session["type"], &self.json["type"]].map(|kind| kind.as_str().unwrap_or_default());
+            let message = format!("Passing a {theirs} session update event to a {ours} session is not allowed.");
+            return Err(ApiError::new("invalid_parameter", message).about("session.type"));
+        }
         if voice_in_use && changes(voice_at) {
             let message = "Cannot update a conversation's voice if assistant audio is present.";
             return Err(ApiError::new("cannot_update_voice", message));
@@ -74,8 +90,18 @@ impl Settings {
         if let (Some(ours), Some(theirs)) = (self.json.as_object_mut(), session.as_object()) {
             merge(ours, theirs);
         }
+        self.leave_out_responses();
         self.read();
         Ok(())
+    }
+
+    /// Where nobody answers, there is no setting for it.
+    fn leave_out_responses(&mut self) {
+        if self.json["type"] == "transcription"
+            && let Some(turn_detection) = self.json["audio"]["input"]["turn_detection"].as_object_mut()
+        {
+            turn_detection.retain(|key, _| !matches!(key.as_str(), "create_response" | "interrupt_response"));
+        }
     }
 
     /// As the client sees it.
@@ -206,6 +232,14 @@ fn ga_defaults() -> Value {
                 "noise_reduction": null, "turn_detection": server_vad()},
             "output": {"format": {"type": "audio/pcm", "rate": 24000}, "voice": "alloy", "speed": 1.0},
         },
+    })
+}
+
+fn transcription_defaults() -> Value {
+    json!({
+        "object": "realtime.transcription_session", "type": "transcription", "include": null,
+        "audio": {"input": {"format": {"type": "audio/pcm", "rate": 24000}, "transcription": null,
+            "noise_reduction": null, "turn_detection": server_vad()}},
     })
 }
 

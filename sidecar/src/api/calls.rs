@@ -17,7 +17,7 @@ use time::format_description::well_known::Rfc3339;
 
 use super::Desk;
 use super::problem::{Body, Id, Problem, Query};
-use crate::call_log::{LogError, Logged, Reader, Turn, Wanted};
+use crate::call_log::{LogError, Logged, Reader, Sought, Suggested, Turn, Wanted};
 use crate::control::ControlError;
 use crate::events::{CallState, Direction, Figures};
 use crate::outbound::{self, Cause};
@@ -27,6 +27,8 @@ use crate::{SessionInfo, Sidecar, Status};
 const PAGE: usize = 50;
 /// Most calls in an answer.
 const PAGE_MAX: usize = 200;
+/// Longest text to look for. [characters]
+const SEARCH_MAX: usize = 200;
 /// The state of a call that is over.
 const ENDED: &str = CallState::Ended.name();
 
@@ -180,6 +182,8 @@ pub(super) struct Filter {
     result: Option<String>,
     profile: Option<String>,
     since: Option<String>,
+    search: Option<String>,
+    ended: Option<bool>,
     cursor: Option<String>,
     limit: Option<usize>,
 }
@@ -190,6 +194,8 @@ pub(super) struct Page {
     calls: Vec<Call>,
     /// What to ask for the next page with; `None`: this is the last.
     next_cursor: Option<String>,
+    /// Calls that are over are known: a database is set.
+    log: bool,
 }
 
 /// A filter whose words are known.
@@ -197,6 +203,8 @@ struct Search {
     wanted: Wanted,
     /// Only calls in this state; `Some(ENDED)`: only those that are over.
     status: Option<&'static str>,
+    /// Only calls that are over; only calls that are up.
+    ended: Option<bool>,
 }
 
 impl Filter {
@@ -209,23 +217,28 @@ impl Filter {
             Some(limit) if (1..=PAGE_MAX).contains(&limit) => limit,
             Some(_) => return Err(wrong(format!("limit: expected 1 to {PAGE_MAX}"))),
         };
+        if self.search.as_ref().is_some_and(|search| search.chars().count() > SEARCH_MAX) {
+            return Err(wrong(format!("search: expected at most {SEARCH_MAX} characters")));
+        }
         let wanted = Wanted {
             direction: one_of("direction", self.direction, &directions)?,
             profile: self.profile,
             result: one_of("result", self.result, &results)?.map(str::to_owned),
             since: self.since.map(|since| point_in_time(&since)).transpose()?,
+            sought: self.search.as_deref().and_then(Sought::new),
             after: self.cursor.map(|cursor| place(&cursor)).transpose()?,
             limit,
         };
-        Ok(Search { wanted, status: one_of("status", self.status, &states)? })
+        Ok(Search { wanted, status: one_of("status", self.status, &states)?, ended: self.ended })
     }
 }
 
 impl Search {
-    /// True if a call that is up is wanted.
+    /// True if a call that is up is wanted, whatever is said in it.
     fn wants(&self, call: &Call) -> bool {
         let wanted = &self.wanted;
-        wanted.result.is_none()
+        self.ended != Some(true)
+            && wanted.result.is_none()
             && wanted.direction.is_none_or(|direction| direction == call.direction)
             && wanted.profile.as_ref().is_none_or(|profile| *profile == call.profile)
             && wanted.since.is_none_or(|since| call.started >= since)
@@ -233,13 +246,25 @@ impl Search {
             && wanted.after.as_ref().is_none_or(|(at, id)| call.place() < (*at, id))
     }
 
-    /// Those of the calls that are over, and one more than a page of them if there are; `up` are not.
-    fn over(&self, log: &Reader, up: &HashSet<String>) -> Result<Vec<Call>, LogError> {
-        if self.status.is_some_and(|status| status != ENDED) {
-            return Ok(Vec::new());
-        }
+    /// True if what is looked for, if anything is, is in a number of `call`.
+    fn finds_number(&self, call: &Call) -> bool {
+        let Some(sought) = &self.wanted.sought else { return true };
+        [&call.caller, &call.callee].into_iter().flatten().any(|number| sought.is_in_number(number))
+    }
+
+    /// Whether the log is of any use.
+    fn looks_into_log(&self) -> bool {
+        self.wanted.sought.is_some() || (self.ended != Some(false) && self.status.is_none_or(|status| status == ENDED))
+    }
+
+    /// Those of the calls in the log: those that are over, and one more than a page of them if there are; and which of
+    /// `up`, as far as the log knows.
+    fn logged(&self, log: &Reader, up: &HashSet<String>) -> Result<(Vec<Call>, HashSet<String>), LogError> {
         let calls = log.calls(&Wanted { limit: self.wanted.limit + 1 + up.len(), ..self.wanted.clone() })?;
-        Ok(calls.into_iter().filter(|call| !up.contains(&call.session)).map(Call::from).collect())
+        let (up, over): (Vec<_>, Vec<_>) = calls.into_iter().partition(|call| up.contains(&call.session));
+        let wants_over = self.ended != Some(false) && self.status.is_none_or(|status| status == ENDED);
+        let over = over.into_iter().filter(|_| wants_over).map(Call::from).collect();
+        Ok((over, up.into_iter().map(|call| call.session).collect()))
     }
 }
 
@@ -251,9 +276,17 @@ pub(super) async fn list(State(desk): State<Arc<Desk>>, Query(filter): Query<Fil
     let ids: HashSet<_> = calls.iter().map(|call| call.id.clone()).collect();
     calls.retain(|call| query.wants(call));
     let limit = query.wanted.limit;
-    if let Some(log) = desk.log() {
-        calls.extend(read(move || query.over(&log, &ids)).await?);
+    let mut found = HashSet::new();
+    let log = desk.log();
+    let has_log = log.is_some();
+    let query = Arc::new(query);
+    let mut over = Vec::new();
+    if let Some(log) = log.filter(|_| query.looks_into_log()) {
+        let query = query.clone();
+        (over, found) = read(move || query.logged(&log, &ids)).await?;
     }
+    calls.retain(|call| query.finds_number(call) || found.contains(&call.id));
+    calls.extend(over);
     calls.sort_by(|one, other| other.place().cmp(&one.place()));
     let more = calls.len() > limit;
     calls.truncate(limit);
@@ -261,7 +294,7 @@ pub(super) async fn list(State(desk): State<Arc<Desk>>, Query(filter): Query<Fil
         let (at, id) = last.place();
         format!("{at}.{id}")
     });
-    Ok(Json(Page { calls, next_cursor }))
+    Ok(Json(Page { calls, next_cursor, log: has_log }))
 }
 
 /// `GET /api/calls/{id}`
@@ -293,13 +326,41 @@ pub(super) struct Form {
 struct Transcript {
     id: String,
     turns: Vec<Said>,
+    hints: Vec<Suggestion>,
 }
 
 #[derive(Debug, Serialize)]
 struct Said {
+    id: u64,
     time: String,
     speaker: String,
     text: String,
+    start_ms: Option<u64>,
+    end_ms: Option<u64>,
+}
+
+impl From<Turn> for Said {
+    fn from(turn: Turn) -> Self {
+        let Turn { id, time, speaker, text, start_ms, end_ms } = turn;
+        Self { id, time: rfc3339(time), speaker, text, start_ms, end_ms }
+    }
+}
+
+#[derive(Debug, Serialize)]
+struct Suggestion {
+    time: String,
+    #[serde(rename = "type")]
+    kind: String,
+    title: String,
+    content: String,
+    priority: String,
+}
+
+impl From<Suggested> for Suggestion {
+    fn from(hint: Suggested) -> Self {
+        let Suggested { time, kind, title, content, priority } = hint;
+        Self { time: rfc3339(time), kind, title, content, priority }
+    }
 }
 
 /// `GET /api/calls/{id}/transcript`
@@ -317,13 +378,14 @@ pub(super) async fn transcript(
         Problem::new(StatusCode::NOT_FOUND, "there are no transcripts: no database is set in ai_bridge.conf")
     })?;
     let session = id.clone();
-    let turns = read(move || log.transcript(&session)).await?.ok_or_else(Problem::no_call)?;
+    let kept = read(move || log.transcript(&session)).await?.ok_or_else(Problem::no_call)?;
     if as_text {
-        let text: String = turns.iter().map(line).collect();
+        let text: String = kept.turns.iter().map(line).collect();
         return Ok(([(CONTENT_TYPE, "text/plain; charset=utf-8")], text).into_response());
     }
-    let turns = turns.into_iter().map(|Turn { time, speaker, text }| Said { time: rfc3339(time), speaker, text });
-    Ok(Json(Transcript { id, turns: turns.collect() }).into_response())
+    let turns = kept.turns.into_iter().map(Said::from).collect();
+    let hints = kept.hints.into_iter().map(Suggestion::from).collect();
+    Ok(Json(Transcript { id, turns, hints }).into_response())
 }
 
 fn line(turn: &Turn) -> String {

@@ -34,6 +34,11 @@ pub(super) fn text(desk: &Desk) -> String {
     page.times("response_seconds", "From the caller's last word until the agent was on the line.", &latencies.response);
     let help = "From an interruption noticed until the agent was off the line.";
     page.times("barge_in_stop_seconds", help, &latencies.barge_in_stop);
+    let help = "In assist: from the end of what somebody said until its final text.";
+    page.times("transcription_seconds", help, &latencies.transcription);
+    page.times("hint_seconds", "In assist: from a caller's line until the hint that answers it.", &latencies.hint);
+    let help = "In assist: hints that were asked for and did not come, for any reason but a newer line.";
+    page.counter("hint_failures_total", help, totals.hint_failures);
     page.gauge("websockets", "Clients of /ws.", desk.followers());
     let webhooks = &desk.webhooks;
     page.gauge("webhook_events_waiting", "Events not yet delivered to webhooks.", webhooks.waiting());

@@ -81,7 +81,10 @@ impl From<ControlError> for Problem {
                 Self::new(StatusCode::UNPROCESSABLE_ENTITY, detail)
             }
             ControlError::NotAllowed(_) => Self::new(StatusCode::FORBIDDEN, detail),
-            ControlError::NotConnected | ControlError::Unsupported => Self::new(StatusCode::CONFLICT, detail),
+            ControlError::NotConnected
+            | ControlError::Unsupported
+            | ControlError::NoAgent
+            | ControlError::Exchange(_) => Self::new(StatusCode::CONFLICT, detail),
             ControlError::Busy | ControlError::NoAnswer => {
                 Self::later(StatusCode::SERVICE_UNAVAILABLE, detail, Duration::from_secs(1))
             }
@@ -136,6 +139,11 @@ impl<S: Send + Sync> FromRequestParts<S> for Id {
 
 /// There is nothing at that path.
 pub(super) async fn no_path() -> Problem {
+    missing()
+}
+
+/// As [`no_path`].
+pub(super) fn missing() -> Problem {
     Problem::new(StatusCode::NOT_FOUND, "there is nothing at this path; /api/openapi.json lists what there is")
 }
 

@@ -70,5 +70,6 @@ pub(super) async fn profiles(State(desk): State<Arc<Desk>>) -> Json<Value> {
             sessions: up.iter().filter(|name| **name == profile.name).count(),
         })
         .collect();
-    Json(json!({"profiles": profiles}))
+    let trunks: Vec<_> = settings.trunks.iter().map(|trunk| json!({"name": trunk.name})).collect();
+    Json(json!({"profiles": profiles, "trunks": trunks}))
 }

@@ -4,12 +4,12 @@ use std::collections::VecDeque;
 use std::pin::Pin;
 use std::time::Duration;
 
-use ai_dialect::{Dialect, Fault, FaultKind, Message, Output};
+use ai_dialect::{Dialect, FaultKind, Message, Output};
 use tokio::time::{Instant, sleep_until, timeout};
 use tokio_tungstenite::tungstenite;
 
 use crate::connector::Connector;
-use crate::transport::Transport;
+use crate::transport::{Transport, fatal, not_opened};
 use crate::{Outcome, Status, http};
 
 /// A session that is being opened. Dropping it gives up.
@@ -122,23 +122,4 @@ impl Connection {
             }
         }
     }
-}
-
-/// The connection ended before there was a session.
-fn not_opened(outcome: Outcome) -> Outcome {
-    match outcome.status {
-        Status::AuthFail => outcome,
-        _ => Outcome { status: Status::ConnFail, ..outcome },
-    }
-}
-
-/// How a session ends by `fault`, which is none that it could survive.
-pub(super) fn fatal(fault: &Fault, ready: bool) -> Outcome {
-    let status = match fault.kind {
-        FaultKind::Authentication => Status::AuthFail,
-        FaultKind::Expired => Status::Lost,
-        _ if ready => Status::Error,
-        _ => Status::ConnFail,
-    };
-    Outcome::new(status, format!("the AI server reports: {}", fault.message))
 }

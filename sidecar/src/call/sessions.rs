@@ -10,9 +10,9 @@ use tracing::{info, warn};
 
 use super::Call;
 use super::opening::{self, Connection, Opening};
-use super::recovery::{QUIET, RollOver, Step};
 use crate::Outcome;
 use crate::link::Command;
+use crate::recovery::{QUIET, RollOver, Step};
 use crate::route::Route;
 use crate::stats::millis;
 

@@ -8,7 +8,7 @@ use rusqlite::types::Value;
 use rusqlite::{Connection, OptionalExtension as _, Row, params_from_iter};
 
 use super::write::unix_ms;
-use super::{LogError, schema};
+use super::{LogError, Sought, schema};
 use crate::outbound::Cause;
 
 /// Connections that are kept open.
@@ -30,6 +30,7 @@ pub(crate) struct Wanted {
     /// `AISTATUS`.
     pub(crate) result: Option<String>,
     pub(crate) since: Option<SystemTime>,
+    pub(crate) sought: Option<Sought>,
     /// Only those that come after this one: newest first.
     pub(crate) after: Option<(i64, String)>,
     pub(crate) limit: usize,
@@ -61,9 +62,31 @@ pub(crate) struct Logged {
 /// Something that was said.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Turn {
+    /// That of the event which told it.
+    pub(crate) id: u64,
     pub(crate) time: SystemTime,
     pub(crate) speaker: String,
     pub(crate) text: String,
+    /// Since the session began, if it is known. [ms]
+    pub(crate) start_ms: Option<u64>,
+    pub(crate) end_ms: Option<u64>,
+}
+
+/// What an assistant suggested.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Suggested {
+    pub(crate) time: SystemTime,
+    pub(crate) kind: String,
+    pub(crate) title: String,
+    pub(crate) content: String,
+    pub(crate) priority: String,
+}
+
+/// What was said in a call, and what was suggested.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Transcript {
+    pub(crate) turns: Vec<Turn>,
+    pub(crate) hints: Vec<Suggested>,
 }
 
 impl Reader {
@@ -85,6 +108,14 @@ impl Reader {
         only("profile = ?", wanted.profile.clone().map(Value::from));
         only("status = ?", wanted.result.clone().map(Value::from));
         only("started >= ?", wanted.since.map(|since| unix_ms(since).into()));
+        if let Some(sought) = &wanted.sought {
+            conditions.push(SOUGHT);
+            values.extend([
+                sought.number_pattern().into(),
+                sought.number_pattern().into(),
+                sought.words_query().to_owned().into(),
+            ]);
+        }
         if let Some((started, session)) = wanted.after.clone() {
             conditions.push("(started, session) < (?, ?)");
             values.extend([started.into(), session.into()]);
@@ -104,13 +135,30 @@ impl Reader {
     }
 
     /// What was said in a call; `None`: there is no such call.
-    pub(crate) fn transcript(&self, session: &str) -> Result<Option<Vec<Turn>>, LogError> {
-        const SQL: &str = "SELECT time, speaker, text FROM turns WHERE session = ? ORDER BY id LIMIT ?";
+    pub(crate) fn transcript(&self, session: &str) -> Result<Option<Transcript>, LogError> {
         if self.call(session)?.is_none() {
             return Ok(None);
         }
-        let turn = |row: &Row<'_>| Ok(Turn { time: at(row.get(0)?), speaker: row.get(1)?, text: row.get(2)? });
-        self.with(|log| log.prepare_cached(SQL)?.query_map((session, TURNS_MAX), turn)?.collect()).map(Some)
+        let turns = self.rows("SELECT id, time, speaker, text, start_ms, end_ms FROM turns", session, |row| {
+            let (id, time, speaker, text) = (row.get(0)?, at(row.get(1)?), row.get(2)?, row.get(3)?);
+            Ok(Turn { id, time, speaker, text, start_ms: row.get(4)?, end_ms: row.get(5)? })
+        })?;
+        let hints = self.rows("SELECT time, type, title, content, priority FROM hints", session, |row| {
+            let (kind, title, content) = (row.get(1)?, row.get(2)?, row.get(3)?);
+            Ok(Suggested { time: at(row.get(0)?), kind, title, content, priority: row.get(4)? })
+        })?;
+        Ok(Some(Transcript { turns, hints }))
+    }
+
+    /// The rows of `session` that `select` gives, in their order.
+    fn rows<T>(
+        &self,
+        select: &str,
+        session: &str,
+        row: impl FnMut(&Row<'_>) -> rusqlite::Result<T>,
+    ) -> Result<Vec<T>, LogError> {
+        let sql = format!("{select} WHERE session = ? ORDER BY id LIMIT ?");
+        self.with(|log| log.prepare_cached(&sql)?.query_map((session, TURNS_MAX), row)?.collect())
     }
 
     /// What `read` makes of the log; nothing while there is none yet.
@@ -133,6 +181,11 @@ impl Reader {
         Ok(result)
     }
 }
+
+/// A number is part of the caller's or the called, or words were said.
+const SOUGHT: &str = "(caller LIKE ? ESCAPE '\\' OR callee LIKE ? ESCAPE '\\' OR session IN \
+                      (SELECT turns.session FROM turn_words JOIN turns ON turns.id = turn_words.rowid \
+                      WHERE turn_words MATCH ?))";
 
 const COLUMNS: &str = "session, started, ended, direction, profile, dialect, channel, uniqueid, caller, status, reason, \
                        duration_ms, transfer, digit, figures, callee, q850, sip";

@@ -10,8 +10,13 @@ use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 use super::LogError;
 
 /// What leads from each version of the schema (`PRAGMA user_version`) to the next. Only ever added to.
-pub(super) const MIGRATIONS: &[&str] =
-    &[include_str!("migrations/1.sql"), include_str!("migrations/2.sql"), include_str!("migrations/3.sql")];
+pub(super) const MIGRATIONS: &[&str] = &[
+    include_str!("migrations/1.sql"),
+    include_str!("migrations/2.sql"),
+    include_str!("migrations/3.sql"),
+    include_str!("migrations/4.sql"),
+    include_str!("migrations/5.sql"),
+];
 
 /// Longest to wait for another process that has the file locked.
 const BUSY: Duration = Duration::from_secs(2);

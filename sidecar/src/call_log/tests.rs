@@ -4,7 +4,9 @@ use std::path::Path;
 use super::*;
 use crate::CallStats;
 use crate::Status;
-use crate::events::{CallEnd, CallState, Direction, Figures, NoticedBy, Origin, Speaker, What};
+use crate::events::{
+    CallEnd, CallState, Direction, Figures, Hint, HintKind, NoticedBy, Origin, Priority, Speaker, What,
+};
 use crate::outbound::Cause;
 
 /// A folder of its own, gone at the end.
@@ -51,7 +53,7 @@ fn event(id: u64, session: &str, what: What) -> Arc<Event> {
 }
 
 fn said(id: u64, session: &str, text: &str) -> Arc<Event> {
-    event(id, session, What::Transcript { speaker: Speaker::Caller, text: text.to_owned(), complete: true })
+    event(id, session, What::said(Speaker::Caller, text, true))
 }
 
 fn began(id: u64, session: &str) -> Arc<Event> {
@@ -80,12 +82,18 @@ fn count(path: &Path, table: &str) -> i64 {
 fn a_call_is_kept_with_all_that_happened_in_it() {
     let folder = Folder::new("kept");
     let log = start(&folder.file());
+    let hint = Hint {
+        kind: HintKind::Objection,
+        title: "Price".to_owned(),
+        content: "Offer help".to_owned(),
+        priority: Priority::High,
+    };
     let all = [
         began(1, "a"),
         event(2, "a", What::CallStatus { state: CallState::Talking }),
         said(3, "a", "Hello"),
-        event(4, "a", What::Transcript { speaker: Speaker::Agent, text: "Wel".to_owned(), complete: false }),
-        event(5, "a", What::Transcript { speaker: Speaker::Agent, text: "Welcome".to_owned(), complete: true }),
+        event(4, "a", What::said(Speaker::Agent, "Wel", false)),
+        event(5, "a", What::said(Speaker::Agent, "Welcome", true)),
         event(6, "a", What::BargeIn { noticed_by: NoticedBy::Line, heard_ms: Some(100), received_ms: None }),
         event(
             7,
@@ -97,8 +105,20 @@ fn a_call_is_kept_with_all_that_happened_in_it() {
                 error: None,
             },
         ),
-        event(8, "a", What::Suggestion { text: "Offer help".to_owned(), complete: true }),
-        ended(9, "a"),
+        event(8, "a", What::Suggestion { hint: hint.clone(), latency_ms: 900 }),
+        event(10, "a", What::Interim { speaker: Speaker::Caller, text: "And".to_owned() }),
+        event(
+            11,
+            "a",
+            What::Transcript {
+                speaker: Speaker::Operator,
+                text: "Yes".to_owned(),
+                complete: true,
+                start_ms: Some(1200),
+                end_ms: Some(1900),
+            },
+        ),
+        ended(12, "a"),
     ];
     all.iter().for_each(|event| log.give(event));
     log.end(soon());
@@ -109,9 +129,13 @@ fn a_call_is_kept_with_all_that_happened_in_it() {
     assert_eq!(call.callee.as_deref(), Some("79123456789"));
     assert_eq!(call.cause, Some(Cause { q850: 17, sip: Some(486) }));
     assert!(call.figures.expect("figures").contains("\"turns\":0"));
-    let turns = reader.transcript("a").expect("readable").expect("there is such a call");
-    let turns: Vec<_> = turns.iter().map(|turn| (turn.speaker.as_str(), turn.text.as_str())).collect();
-    assert_eq!(turns, [("caller", "Hello"), ("agent", "Welcome")]);
+    let transcript = reader.transcript("a").expect("readable").expect("there is such a call");
+    let turns = transcript.turns.iter();
+    let turns: Vec<_> = turns.map(|turn| (turn.speaker.as_str(), turn.text.as_str(), turn.start_ms)).collect();
+    assert_eq!(turns, [("caller", "Hello", None), ("agent", "Welcome", None), ("operator", "Yes", Some(1200))]);
+    let [kept] = &transcript.hints[..] else { panic!("one hint") };
+    assert_eq!((kept.kind.as_str(), kept.priority.as_str()), ("objection", "high"));
+    assert_eq!((&kept.title, &kept.content), (&hint.title, &hint.content));
     for table in ["states", "barge_ins", "tool_calls", "hints"] {
         assert_eq!(count(&folder.file(), table), 1, "{table}");
     }
@@ -173,7 +197,7 @@ fn a_file_of_version_1_is_brought_up_to_date_with_what_is_in_it() {
     let log = start(&folder.file());
     log.give(&event(2, "new", What::CallStatus { state: CallState::Held }));
     log.end(soon());
-    let turns = log.reader().transcript("old").expect("readable").expect("still there");
+    let turns = log.reader().transcript("old").expect("readable").expect("still there").turns;
     assert_eq!(turns[0].text, "Good old days");
     assert_eq!(count(&folder.file(), "states"), 1);
     let log = schema::open_to_read(&folder.file()).expect("readable").expect("it is there");
@@ -223,7 +247,7 @@ fn what_is_told_while_the_file_cannot_be_written_is_written_later() {
         thread::yield_now();
     }
     log.end(soon());
-    assert_eq!(log.reader().transcript("a").expect("readable").expect("it is there")[0].text, "Kept in memory");
+    assert_eq!(log.reader().transcript("a").expect("readable").expect("it is there").turns[0].text, "Kept in memory");
     assert_eq!(log.health().lost(), 0);
 }
 

@@ -4,7 +4,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use rusqlite::{Connection, ToSql, params};
 
-use crate::events::{CallEnd, Event, What};
+use crate::events::{CallEnd, Event, Hint, What};
 
 /// Pages given back to the file system at a time.
 const PAGES_FREED: u32 = 1000;
@@ -41,9 +41,10 @@ fn insert(log: &Connection, event: &Event) -> rusqlite::Result<()> {
         What::CallStatus { state } => {
             row("INSERT OR IGNORE INTO states VALUES (?, ?, ?, ?)", params![id, session, time, state.name()])
         }
-        What::Transcript { speaker, text, complete: true } => {
-            row("INSERT OR IGNORE INTO turns VALUES (?, ?, ?, ?, ?)", params![id, session, time, speaker.name(), text])
-        }
+        What::Transcript { speaker, text, complete: true, start_ms, end_ms } => row(
+            "INSERT OR IGNORE INTO turns VALUES (?, ?, ?, ?, ?, ?, ?)",
+            params![id, session, time, speaker.name(), text, start_ms, end_ms],
+        ),
         What::BargeIn { noticed_by, heard_ms, received_ms } => row(
             "INSERT OR IGNORE INTO barge_ins VALUES (?, ?, ?, ?, ?, ?)",
             params![id, session, time, noticed_by.name(), heard_ms, received_ms],
@@ -52,9 +53,10 @@ fn insert(log: &Connection, event: &Event) -> rusqlite::Result<()> {
             "INSERT OR IGNORE INTO tool_calls VALUES (?, ?, ?, ?, ?, ?, ?)",
             params![id, session, time, call_id, tool, arguments, error],
         ),
-        What::Suggestion { text, complete: true } => {
-            row("INSERT OR IGNORE INTO hints VALUES (?, ?, ?, ?)", params![id, session, time, text])
-        }
+        What::Suggestion { hint: Hint { kind, title, content, priority }, latency_ms } => row(
+            "INSERT OR IGNORE INTO hints VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+            params![id, session, time, kind.name(), title, content, priority.name(), latency_ms],
+        ),
         What::CallEnd(end) => {
             let CallEnd { status, reason, duration_ms, transfer, digit, cause, figures } = &**end;
             let (digit, figures) = (digit.map(String::from), serde_json::to_string(figures).unwrap_or_default());
@@ -102,6 +104,8 @@ pub(super) fn forget(connection: &Connection, retention: Duration, now: SystemTi
     let before = unix_ms(now).saturating_sub(retention.as_millis() as i64);
     let forgotten = connection.execute("DELETE FROM calls WHERE started < ? AND ended IS NOT NULL", [before])?;
     if forgotten > 0 {
+        // Until it is written anew, the index has the words of those who are forgotten.
+        connection.execute("INSERT INTO turn_words (turn_words) VALUES ('optimize')", [])?;
         connection.execute_batch(&format!("PRAGMA incremental_vacuum({PAGES_FREED})"))?;
     }
     Ok(forgotten)

@@ -1,10 +1,14 @@
 use std::collections::BTreeSet;
 use std::thread;
+use std::time::{Duration, UNIX_EPOCH};
 
 use serde_json::{Value, json};
 
+use super::publisher::CAPACITY;
 use super::*;
-use crate::stats::record;
+use crate::Status;
+use crate::outbound::Cause;
+use crate::stats::{CallStats, record};
 
 fn origin() -> Origin {
     Origin {
@@ -21,7 +25,12 @@ fn publish(events: &Events, what: What) {
 }
 
 fn said(text: &str, complete: bool) -> What {
-    What::Transcript { speaker: Speaker::Caller, text: text.to_owned(), complete }
+    What::said(Speaker::Caller, text, complete)
+}
+
+fn hint(kind: HintKind, priority: Priority) -> What {
+    let hint = Hint { kind, title: "Price".to_owned(), content: "Offer a refund".to_owned(), priority };
+    What::Suggestion { hint, latency_ms: 820 }
 }
 
 /// Every kind of event, with as much in it as there can be and with as little.
@@ -30,6 +39,8 @@ fn every_kind() -> Vec<What> {
     let little = Figures::from(&stats);
     stats.connect.set(Duration::from_micros(1234));
     record(&mut stats.latencies().response, Duration::from_millis(700));
+    record(&mut stats.latencies().transcription, Duration::from_millis(300));
+    record(&mut stats.latencies().hint, Duration::from_millis(900));
     let end = CallEnd {
         status: Status::Complete,
         reason: "the agent hung up".to_owned(),
@@ -46,7 +57,15 @@ fn every_kind() -> Vec<What> {
         What::CallStart { dialect: "openai".to_owned() },
         said("Guten Tag", true),
         said("Guten", false),
-        What::Transcript { speaker: Speaker::Operator, text: String::new(), complete: true },
+        What::Transcript {
+            speaker: Speaker::Operator,
+            text: String::new(),
+            complete: true,
+            start_ms: Some(1200),
+            end_ms: Some(3400),
+        },
+        What::Interim { speaker: Speaker::Caller, text: "Good m".to_owned() },
+        What::Interim { speaker: Speaker::Operator, text: String::new() },
         What::BargeIn { noticed_by: NoticedBy::Line, heard_ms: Some(420), received_ms: Some(3000) },
         What::BargeIn { noticed_by: NoticedBy::Provider, heard_ms: None, received_ms: None },
         What::ToolCall {
@@ -61,7 +80,6 @@ fn every_kind() -> Vec<What> {
             arguments: "not json".to_owned(),
             error: Some("there is no such tool".to_owned()),
         },
-        What::Suggestion { text: "Offer a refund".to_owned(), complete: true },
         What::CallEnd(Box::new(end.clone())),
         What::CallEnd(Box::new(CallEnd {
             transfer: Some("200@queues".to_owned()),
@@ -72,6 +90,8 @@ fn every_kind() -> Vec<What> {
         })),
     ];
     kinds.extend(all.map(|state| What::CallStatus { state }));
+    kinds.extend(HintKind::ALL.map(|kind| hint(kind, Priority::Medium)));
+    kinds.extend(Priority::ALL.map(|priority| hint(HintKind::Other, priority)));
     kinds
 }
 
@@ -171,9 +191,10 @@ fn pieces_go_only_to_those_who_want_them() {
     let (mut all, mut whole) = (events.subscribe(), events.subscribe_to_whole());
     publish(&events, said("Guten", false));
     publish(&events, said("Guten Tag", true));
+    publish(&events, What::Interim { speaker: Speaker::Caller, text: "I w".to_owned() });
     events.close();
     let read = |subscription: &mut Subscription| std::iter::from_fn(|| subscription.wait()).count();
-    assert_eq!((read(&mut all), read(&mut whole)), (2, 1));
+    assert_eq!((read(&mut all), read(&mut whole)), (3, 1));
     assert_eq!(events.subscribe().wait(), None, "nothing comes after the end");
 }
 

@@ -8,6 +8,7 @@ pub(super) type Key<T> = (&'static str, fn(&mut T, &str) -> Result<(), String>);
 /// Keys of `[general]` about calls.
 const CALLS: &[Key<General>] = &[
     ("default_profile", |general, value| set(&mut general.default_profile, Ok(value.to_owned()))),
+    ("default_assist_profile", |general, value| set(&mut general.default_assist_profile, Ok(value.to_owned()))),
     ("workers", |general, value| set(&mut general.workers, number(value, 0, 64))),
     ("cdr_userfield", |general, value| set(&mut general.cdr_userfield, boolean(value))),
     ("max_sessions", |general, value| set(&mut general.max_sessions, number(value, 0, 100_000))),

@@ -139,7 +139,7 @@ const AMD_ARGUMENTS_MAX: usize = 9;
 const INSTRUCTIONS_MAX: u64 = 256 * 1024;
 
 pub(super) const KEYS: &[Key<Profile>] = &[
-    ("type", |_, value| word(value, &[("agent", ()), ("tool", ()), ("trunk", ())])),
+    ("type", |_, value| word(value, &[("agent", ()), ("assist", ()), ("tool", ()), ("trunk", ())])),
     ("dialect", |profile, value| {
         let known: Vec<_> = ai_dialect::PROVIDERS.iter().map(|provider| (provider.name, provider.name)).collect();
         set(&mut profile.dialect, word(value, &known).map(str::to_owned))
@@ -159,18 +159,7 @@ pub(super) const KEYS: &[Key<Profile>] = &[
     ("instructions", |profile, value| text(&mut profile.session.instructions, value)),
     ("instructions_file", |profile, value| text(&mut profile.instructions_file, value)),
     ("greeting", |profile, value| text(&mut profile.session.greeting, value)),
-    ("audio", |profile, value| {
-        const ALL: &[AudioChoice] = &[
-            AudioChoice::Auto,
-            AudioChoice::Ulaw,
-            AudioChoice::Alaw,
-            AudioChoice::Pcm8,
-            AudioChoice::Pcm16,
-            AudioChoice::Pcm24,
-        ];
-        let words: Vec<_> = ALL.iter().map(|choice| (choice.name(), *choice)).collect();
-        set(&mut profile.session.audio, word(value, &words))
-    }),
+    ("audio", |profile, value| set(&mut profile.session.audio, audio(value))),
     ("transcription_model", |profile, value| text(&mut profile.session.transcription_model, value)),
     ("turn_detection", |profile, value| {
         let words = [
@@ -400,25 +389,11 @@ impl Profile {
     }
 
     fn check_audio(&self, provider: &Provider) -> Result<(), (&'static str, String)> {
-        if provider.audio.contains(&self.session.audio) {
-            return Ok(());
-        }
-        let allowed: Vec<_> = provider.audio.iter().map(|choice| choice.name()).collect();
-        let (audio, dialect) = (self.session.audio.name(), &self.dialect);
-        Err(("audio", format!("audio: dialect {dialect} has no '{audio}'; it has {}", allowed.join(", "))))
+        check_audio(self.session.audio, &self.dialect, provider.audio)
     }
 
     fn load_instructions(&mut self, folders: &Folders) -> Result<(), (&'static str, String)> {
-        if self.instructions_file.is_empty() {
-            return Ok(());
-        }
-        let key = "instructions_file";
-        if !self.session.instructions.is_empty() {
-            return Err((key, format!("{key}: there is 'instructions' too; give one of the two")));
-        }
-        self.session.instructions = read_text(&folders.config.join(&self.instructions_file))
-            .map_err(|problem| (key, format!("{key}: {problem}")))?;
-        Ok(())
+        load_instructions(&mut self.session.instructions, &self.instructions_file, folders)
     }
 
     fn load_waiting_sound(&mut self, folders: &Folders) -> Result<(), (&'static str, String)> {
@@ -435,6 +410,23 @@ impl Profile {
         self.connector = connector.map_err(|problem| ("tls_ca_file", format!("tls_ca_file: {problem}")))?;
         Ok(())
     }
+}
+
+/// Fills `instructions` from `file`, if one is named.
+pub(super) fn load_instructions(
+    instructions: &mut String,
+    file: &str,
+    folders: &Folders,
+) -> Result<(), (&'static str, String)> {
+    if file.is_empty() {
+        return Ok(());
+    }
+    let key = "instructions_file";
+    if !instructions.is_empty() {
+        return Err((key, format!("{key}: there is 'instructions' too; give one of the two")));
+    }
+    *instructions = read_text(&folders.config.join(file)).map_err(|problem| (key, format!("{key}: {problem}")))?;
+    Ok(())
 }
 
 /// A connector that trusts the certificates in `ca_file`, unless that is empty, in addition to the system's.
@@ -481,7 +473,7 @@ pub(super) fn read_text(path: &Path) -> Result<String, String> {
 }
 
 /// Replaces every `{{name}}` by the last variable of that name; an unknown one becomes empty.
-fn fill_in(text: &str, variables: &[(String, String)]) -> String {
+pub(crate) fn fill_in(text: &str, variables: &[(String, String)]) -> String {
     let mut filled = String::with_capacity(text.len());
     let mut rest = text;
     while let Some((before, after)) = rest.split_once("{{") {
@@ -502,11 +494,40 @@ fn origin(url: &str) -> String {
     format!("{}{authority}", &url[..end]).to_ascii_lowercase()
 }
 
+/// What goes over the WebSocket.
+pub(super) fn audio(value: &str) -> Result<AudioChoice, String> {
+    const ALL: &[AudioChoice] = &[
+        AudioChoice::Auto,
+        AudioChoice::Ulaw,
+        AudioChoice::Alaw,
+        AudioChoice::Pcm8,
+        AudioChoice::Pcm16,
+        AudioChoice::Pcm24,
+    ];
+    let words: Vec<_> = ALL.iter().map(|choice| (choice.name(), *choice)).collect();
+    word(value, &words)
+}
+
+/// The value of `audio` must be one that the dialect has.
+pub(super) fn check_audio(
+    audio: AudioChoice,
+    dialect: &str,
+    known: &[AudioChoice],
+) -> Result<(), (&'static str, String)> {
+    if known.contains(&audio) {
+        return Ok(());
+    }
+    let allowed: Vec<_> = known.iter().map(|choice| choice.name()).collect();
+    let problem = format!("audio: dialect {dialect} has no '{}'; it has {}", audio.name(), allowed.join(", "));
+    Err(("audio", problem))
+}
+
 pub(super) fn text(target: &mut String, value: &str) -> Result<(), String> {
     set(target, Ok(value.to_owned()))
 }
 
-fn url(value: &str) -> Result<String, String> {
+/// A WebSocket's address.
+pub(super) fn url(value: &str) -> Result<String, String> {
     let valid = (value.starts_with("ws://") || value.starts_with("wss://"))
         && value.parse::<tokio_tungstenite::tungstenite::http::Uri>().is_ok_and(|uri| uri.host().is_some());
     // The URL itself may hold a key: it is not repeated.

@@ -105,7 +105,7 @@ impl General {
     }
 }
 
-/// Keys of `[general]` that are about HTTP, webhooks and the call log.
+/// Keys of `[general]` that are about HTTP, webhooks, the call log and recordings.
 pub(super) const KEYS: &[keys::Key<General>] = &[
     ("http_bind", |general, value| set(&mut general.http.bind, address(value))),
     ("http_token", |general, value| set(&mut general.http.token, secret(value))),
@@ -121,6 +121,10 @@ pub(super) const KEYS: &[keys::Key<General>] = &[
     ("webhook_secret", |general, value| set(&mut general.webhooks.secret, secret(value))),
     ("database", |general, value| {
         general.log.database = (!keys::off(value)).then(|| value.into());
+        Ok(())
+    }),
+    ("recordings", |general, value| {
+        general.recordings = (!keys::off(value)).then(|| value.into());
         Ok(())
     }),
     ("log_retention_days", |general, value| {

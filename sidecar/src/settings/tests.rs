@@ -17,7 +17,7 @@ fn sections(text: &str) -> Vec<RawSection> {
     sections
 }
 
-fn parse(text: &str) -> Result<Settings, Vec<String>> {
+pub(crate) fn parse(text: &str) -> Result<Settings, Vec<String>> {
     Settings::parse(&sections(text), Path::new("/nonexistent"))
         .map_err(|errors| errors.iter().map(SettingsError::to_string).collect())
 }
@@ -150,6 +150,7 @@ fn the_sample_file_explains_every_key_and_no_other() {
         .collect();
     let known = profile::KEYS.iter().map(|(key, _)| *key);
     let known = known.chain(tool::KEYS.iter().map(|(key, _)| *key)).chain(trunk::KEYS.iter().map(|(key, _)| *key));
+    let known = known.chain(assist::KEYS.iter().map(|(key, _)| *key));
     let known = known.chain(keys::general().into_iter().map(|(key, _)| key)).collect();
     assert_eq!(explained, known);
 }

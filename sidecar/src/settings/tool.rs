@@ -281,8 +281,8 @@ fn check_name(name: &str) -> Result<(), String> {
     Ok(())
 }
 
-/// Not repeated in the error: there may be a key in it.
-fn url(value: &str) -> Result<Secret, String> {
+/// An address of a web service. Not repeated in the error: there may be a key in it.
+pub(super) fn url(value: &str) -> Result<Secret, String> {
     let valid = (value.starts_with("http://") || value.starts_with("https://"))
         && value.parse::<hyper::Uri>().is_ok_and(|uri| uri.host().is_some());
     if valid { Ok(Secret::new(value)) } else { Err("expected an address like https://host/path".to_owned()) }

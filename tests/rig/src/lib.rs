@@ -29,6 +29,7 @@
 mod ami;
 mod asterisk;
 mod baresip;
+mod browser;
 mod codec;
 mod config;
 mod crowd;
@@ -46,6 +47,7 @@ mod wav;
 pub use ami::{Ami, Message};
 pub use asterisk::{Builder, ProcessFigures, Rig};
 pub use baresip::Baresip;
+pub use browser::{Browser, Page, Screen};
 pub use codec::Codec;
 pub use crowd::Crowd;
 pub use phone::{Phone, PhoneCall};

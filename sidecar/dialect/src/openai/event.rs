@@ -18,6 +18,8 @@ pub(super) struct Event<'a> {
     #[serde(borrow)]
     pub(super) item_id: Text<'a>,
     #[serde(borrow)]
+    pub(super) previous_item_id: Text<'a>,
+    #[serde(borrow)]
     pub(super) call_id: Text<'a>,
     #[serde(borrow)]
     pub(super) name: Text<'a>,
@@ -31,6 +33,8 @@ pub(super) struct Event<'a> {
     pub(super) arguments: Text<'a>,
     #[serde(deserialize_with = "bounded")]
     pub(super) content_index: Value,
+    #[serde(deserialize_with = "bounded")]
+    pub(super) audio_start_ms: Value,
     #[serde(deserialize_with = "bounded")]
     pub(super) audio_end_ms: Value,
     #[serde(deserialize_with = "bounded")]
@@ -46,7 +50,8 @@ pub(super) struct Event<'a> {
 /// Reads one message.
 pub(super) fn parse(message: &str) -> serde_json::Result<Event<'_>> {
     let mut event: Event<'_> = serde_json::from_str(message)?;
-    for name in [&mut event.response_id, &mut event.item_id, &mut event.call_id, &mut event.name] {
+    let Event { response_id, item_id, previous_item_id, call_id, name, .. } = &mut event;
+    for name in [response_id, item_id, previous_item_id, call_id, name] {
         name.keep_if_short();
     }
     Ok(event)

@@ -1,20 +1,34 @@
 //! The request that opens the WebSocket.
 
-use crate::{ApiVersion, Handshake, Secret, Session, url};
+use crate::transcriber::Listening;
+use crate::{ApiVersion, Handshake, Secret, Session, session, url};
 
 /// URL and headers for `session`.
 pub(super) fn handshake(session: &Session) -> Handshake {
-    let mut headers = session.headers.clone();
-    let given = |name: &str| session.headers.iter().any(|(given, _)| given.eq_ignore_ascii_case(name));
-    let (name, scheme) = if is_azure(&session.url) { ("api-key", "") } else { ("Authorization", "Bearer ") };
-    // The operator's own header wins: on Azure, too, where it carries an Entra token in place of the key.
-    if !session.api_key.is_empty() && !given(name) && !given("Authorization") {
-        headers.push((name.to_owned(), Secret::new(format!("{scheme}{}", session.api_key.reveal()))));
-    }
-    if session.api_version == ApiVersion::Beta && !given("OpenAI-Beta") {
-        headers.push(("OpenAI-Beta".to_owned(), Secret::new("realtime=v1")));
+    let mut headers = with_key(&session.url, &session.headers, &session.api_key);
+    if session.api_version == ApiVersion::Beta {
+        headers = session::headers_with(&headers, "OpenAI-Beta", "realtime=v1".to_owned());
     }
     Handshake { url: url::with_parameter(&session.url, "model", &session.model), headers }
+}
+
+/// URL and headers for a session that only transcribes. Its model belongs into the settings: in the URL it is refused.
+pub(super) fn transcription(listening: &Listening) -> Handshake {
+    let headers = with_key(&listening.url, &listening.headers, &listening.api_key);
+    // OpenAI keeps it with the request, for whoever has to find that again
+    // (<https://platform.openai.com/docs/api-reference/debugging-requests>, read 2026-11).
+    let headers = session::headers_with(&headers, "X-Client-Request-Id", listening.reference());
+    Handshake { url: url::with_parameter(&listening.url, "intent", "transcription"), headers }
+}
+
+/// The operator's own header wins: on Azure, too, where it carries an Entra token in place of the key.
+fn with_key(url: &str, headers: &[(String, Secret)], key: &Secret) -> Vec<(String, Secret)> {
+    let given = |name: &str| headers.iter().any(|(given, _)| given.eq_ignore_ascii_case(name));
+    let (name, scheme) = if is_azure(url) { ("api-key", "") } else { ("Authorization", "Bearer ") };
+    if key.is_empty() || given("Authorization") {
+        return headers.to_vec();
+    }
+    session::headers_with(headers, name, format!("{scheme}{}", key.reveal()))
 }
 
 /// Azure OpenAI wants the key in a header of its own.

@@ -2,6 +2,9 @@
 
 #![allow(dead_code, unreachable_pub, reason = "every test binary uses its own part of this")]
 
+pub mod damage;
+pub mod hearing;
+
 use std::fs::{self, File};
 use std::io::Write;
 use std::path::Path;
@@ -211,7 +214,8 @@ pub fn fault(outputs: &[Output]) -> (FaultKind, &str) {
     }
 }
 
-fn note(name: &str, text: &str) {
+/// Notes down a message for those who know the provider's own types.
+pub fn note(name: &str, text: &str) {
     static FILES: LazyLock<Mutex<Vec<(String, File)>>> = LazyLock::new(Mutex::default);
     let mut files = FILES.lock().expect("nobody panics with it");
     if !files.iter().any(|(known, _)| known == name) {

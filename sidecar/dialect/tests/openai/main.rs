@@ -7,6 +7,7 @@ mod faults;
 mod interruption;
 mod settings;
 mod tools;
+mod transcription;
 mod untrusted;
 
 use std::time::Instant;

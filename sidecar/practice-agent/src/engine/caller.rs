@@ -8,8 +8,10 @@ use serde_json::{Value, json};
 use crate::audio::decode;
 use crate::schema::ApiError;
 use crate::script::Mode;
+use crate::session::REFERENCE_HEADER;
 use crate::settings::{Settings, TurnDetection};
 use crate::vad::{Transition, Vad};
+use crate::words;
 
 use super::{Cue, Engine, Turn};
 
@@ -253,12 +255,15 @@ impl Engine {
         self.cues.push_back(Cue::Turn(turn));
     }
 
-    /// Nobody here knows words: the transcript says how much there was.
+    /// What somebody wrote down for this stream, or else how much there was of it.
     fn transcribe(&mut self, item_id: &str, speech_ms: u64, now: Instant) {
+        let reference = self.shared.request.header(REFERENCE_HEADER).unwrap_or_default();
+        let transcript = self.words.next(reference).unwrap_or_else(|| words::unknown(speech_ms));
+        for word in transcript.split_inclusive(' ') {
+            let fields = json!({"item_id": item_id, "content_index": 0, "delta": word});
+            self.outbox.event("conversation.item.input_audio_transcription.delta", fields, now);
+        }
         let seconds = speech_ms as f64 / 1000.0;
-        let transcript = format!("({seconds:.1} s of speech)");
-        let fields = json!({"item_id": item_id, "content_index": 0, "delta": transcript});
-        self.outbox.event("conversation.item.input_audio_transcription.delta", fields, now);
         let fields = json!({"item_id": item_id, "content_index": 0, "transcript": transcript,
             "usage": {"type": "duration", "seconds": seconds}});
         self.outbox.event("conversation.item.input_audio_transcription.completed", fields, now);

@@ -28,6 +28,7 @@ use crate::script::Mode;
 use crate::session::Shared;
 use crate::settings::Settings;
 use crate::shapes;
+use crate::words::Words;
 
 use caller::Caller;
 use items::Conversation;
@@ -41,6 +42,7 @@ pub(crate) struct Engine {
     pub(crate) mode: Mode,
     api: Api,
     shared: Arc<Shared>,
+    words: Arc<Words>,
     session_id: String,
     conversation: Conversation,
     caller: Caller,
@@ -101,7 +103,7 @@ pub(crate) struct Turn {
 
 impl Engine {
     /// A session that has sent `session.created`.
-    pub(crate) fn new(shared: Arc<Shared>, api: Api, now: Instant) -> Self {
+    pub(crate) fn new(shared: Arc<Shared>, words: Arc<Words>, api: Api, now: Instant) -> Self {
         let beta = api == Api::Beta || (api == Api::Auto && asks_for_beta(&shared));
         let mut outbox = Outbox::new(shared.clone(), beta, Foreign::new(api));
         let session_id = outbox.id("sess");
@@ -113,6 +115,7 @@ impl Engine {
             mode: Mode::default(),
             api,
             shared,
+            words,
             session_id,
             conversation: Conversation::default(),
             caller,
@@ -226,6 +229,10 @@ impl Engine {
         if !["model", "deployment", "call_id", "intent"].iter().any(|key| request.query_parameter(key).is_some()) {
             return self.refuse("missing_model", "You must provide a model parameter.", now);
         }
+        if transcribes(&self.shared) && request.query_parameter("model").is_some() {
+            let message = "The model of a transcription session belongs into its settings.";
+            return self.refuse("invalid_model", message, now);
+        }
         self.outbox.event("session.created", json!({"session": self.settings.json()}), now);
     }
 
@@ -290,7 +297,15 @@ impl Engine {
 fn new_settings(shared: &Shared, session_id: &str, beta: bool) -> Settings {
     let model = shared.request.query_parameter("model").unwrap_or("practice");
     let now_s = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs());
-    Settings::new(session_id, model, now_s + 3600, beta) // sessions last an hour at most
+    let expires_at = now_s + 3600; // sessions last an hour at most
+    match transcribes(shared) {
+        true => Settings::transcription(session_id, expires_at),
+        false => Settings::new(session_id, model, expires_at, beta),
+    }
+}
+
+fn transcribes(shared: &Shared) -> bool {
+    shared.request.query_parameter("intent") == Some("transcription")
 }
 
 fn asks_for_beta(shared: &Shared) -> bool {

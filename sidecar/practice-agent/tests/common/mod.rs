@@ -84,7 +84,7 @@ impl Client {
                 Message::Text(text) => {
                     let event: Value = serde_json::from_str(&text).expect("events are JSON");
                     self.beta |= event["session"].is_object() && event["session"]["type"].is_null();
-                    note(if self.beta { "beta" } else { "ga" }, &text);
+                    note(if self.beta { "openai-beta" } else { "openai-ga" }, &text);
                     return event;
                 }
                 Message::Close(frame) => panic!("closed with {frame:?} instead of an event"),
@@ -131,7 +131,7 @@ impl Client {
 }
 
 /// Notes down what the server sent, for a check with the types of the vendor's package (tests/wire/servers.py).
-fn note(shape: &'static str, text: &str) {
+pub(crate) fn note(shape: &'static str, text: &str) {
     if env!("CARGO_CRATE_NAME") == "faults" {
         return; // there the server says what no server should
     }
@@ -140,7 +140,7 @@ fn note(shape: &'static str, text: &str) {
     let file = files.entry(shape).or_insert_with(|| {
         let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("wire/server");
         fs::create_dir_all(&folder).expect("the target folder can be written");
-        let name = format!("openai-{shape}.{}.jsonl", env!("CARGO_CRATE_NAME"));
+        let name = format!("{shape}.{}.jsonl", env!("CARGO_CRATE_NAME"));
         File::create(folder.join(name)).expect("the target folder can be written")
     });
     writeln!(file, "{text}").expect("the target folder can be written");

@@ -18,7 +18,7 @@ const STABLE: Duration = Duration::from_secs(10);
 
 /// What to do next.
 #[derive(Debug, PartialEq)]
-pub(super) enum Step {
+pub(crate) enum Step {
     /// Open another session after this pause.
     Again(Duration),
     /// Open one with the fallback.
@@ -29,27 +29,34 @@ pub(super) enum Step {
 
 /// The attempts to get a lost session back. Knows no clock: every method is told the time.
 #[derive(Debug, Default)]
-pub(super) struct Recovery {
+pub(crate) struct Recovery {
+    /// A first session that cannot be had counts as a lost one.
+    persistent: bool,
     attempts: u32,
     up_since: Option<Instant>,
     lost: Option<(Instant, String)>,
 }
 
 impl Recovery {
+    /// One that tries again although there has been no session yet: for those who lose nothing by it.
+    pub(crate) fn persistent() -> Self {
+        Self { persistent: true, ..Self::default() }
+    }
+
     /// A session is up; answers how long there was none.
-    pub(super) fn up(&mut self, now: Instant) -> Option<Duration> {
+    pub(crate) fn up(&mut self, now: Instant) -> Option<Duration> {
         self.up_since = Some(now);
         self.lost.take().map(|(since, _)| now - since)
     }
 
     /// Attempts since the loss, the one that is being made included.
-    pub(super) fn attempts(&self) -> u32 {
+    pub(crate) fn attempts(&self) -> u32 {
         self.attempts
     }
 
     /// There is no session, because of `outcome`. With `attempts_max` attempts allowed, and a fallback or none; `chance`
     /// from 0 to 1 spreads the pauses.
-    pub(super) fn step(
+    pub(crate) fn step(
         &mut self,
         outcome: Outcome,
         now: Instant,
@@ -58,7 +65,7 @@ impl Recovery {
         chance: f64,
     ) -> Step {
         let was_up = self.up_since.take();
-        if was_up.is_some() {
+        if was_up.is_some() || self.persistent {
             self.lost.get_or_insert_with(|| (now, outcome.reason.clone()));
         }
         match outcome.status {
@@ -115,7 +122,7 @@ const URGENT_MAX: Duration = Duration::from_secs(5);
 /// Time between two looks for a pause, or after an attempt.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
 /// A pause of the conversation is one when nobody has spoken for so long.
-pub(super) const QUIET: Duration = Duration::from_millis(600);
+pub(crate) const QUIET: Duration = Duration::from_millis(600);
 /// Patience after a successor that could not be opened.
 const TRY_AGAIN: Duration = Duration::from_secs(5);
 
@@ -124,7 +131,7 @@ const LONGEST: Duration = Duration::from_secs(86_400);
 
 /// When a session is to be followed by another one. Knows no clock.
 #[derive(Debug, Default)]
-pub(super) struct RollOver {
+pub(crate) struct RollOver {
     began: Option<Instant>,
     ends: Option<Ends>,
     look_at: Option<Instant>,
@@ -138,7 +145,7 @@ struct Ends {
 
 impl RollOver {
     /// A session begins that may last `longest`.
-    pub(super) fn begin(&mut self, now: Instant, longest: Option<Duration>) {
+    pub(crate) fn begin(&mut self, now: Instant, longest: Option<Duration>) {
         *self = Self { began: Some(now), ..Self::default() };
         if let Some(longest) = longest {
             self.end_by(now + longest, (longest / WINDOW_PART).min(WINDOW_MAX));
@@ -146,7 +153,7 @@ impl RollOver {
     }
 
     /// The provider says that it ends the session in so much time.
-    pub(super) fn expiring(&mut self, now: Instant, within: Duration) {
+    pub(crate) fn expiring(&mut self, now: Instant, within: Duration) {
         // A server that ends every session at once is not followed from one to the next.
         let least = self.began.map_or(Duration::ZERO, |began| (began + STABLE).saturating_duration_since(now));
         let within = within.min(LONGEST).max(least);
@@ -161,12 +168,12 @@ impl RollOver {
     }
 
     /// When to look whether there is a pause.
-    pub(super) fn next(&self) -> Option<Instant> {
+    pub(crate) fn next(&self) -> Option<Instant> {
         self.look_at
     }
 
     /// True if a look is due; the next one comes a little later.
-    pub(super) fn look(&mut self, now: Instant) -> bool {
+    pub(crate) fn look(&mut self, now: Instant) -> bool {
         let due = self.look_at.is_some_and(|at| now >= at);
         if due {
             self.look_at = Some(now + LOOK_EVERY);
@@ -175,12 +182,12 @@ impl RollOver {
     }
 
     /// A successor could not be opened.
-    pub(super) fn failed(&mut self, now: Instant) {
+    pub(crate) fn failed(&mut self, now: Instant) {
         self.look_at = self.look_at.map(|_| now + TRY_AGAIN);
     }
 
     /// True when there is no more time to wait for a pause.
-    pub(super) fn is_urgent(&self, now: Instant) -> bool {
+    pub(crate) fn is_urgent(&self, now: Instant) -> bool {
         self.ends.is_some_and(|ends| now >= ends.urgent_at)
     }
 }
@@ -256,6 +263,15 @@ mod tests {
         let now = Instant::now();
         assert_eq!(Recovery::default().step(unreachable(), now, 3, true, 0.0), Step::FallBack);
         assert_eq!(Recovery::default().step(unreachable(), now, 3, false, 0.0), Step::GiveUp(unreachable()));
+    }
+
+    #[test]
+    fn a_persistent_one_tries_again_though_there_was_never_a_session() {
+        let (mut recovery, now) = (Recovery::persistent(), Instant::now());
+        assert_eq!(recovery.step(unreachable(), now, 1, false, 1.0), Step::Again(100 * MS));
+        assert!(matches!(recovery.step(unreachable(), now, 1, false, 1.0), Step::GiveUp(_)));
+        let refused = Outcome::new(Status::AuthFail, "who are you?");
+        assert_eq!(Recovery::persistent().step(refused.clone(), now, 1, false, 1.0), Step::GiveUp(refused));
     }
 
     #[test]

@@ -1,0 +1,117 @@
+//! What `MixMonitor()` has recorded is listed, sent whole or in part, and played; each side is who it says.
+
+use std::thread::sleep;
+use std::time::Duration;
+
+use rig::{Codec, Phone, PhoneCall, Screen, read_wav};
+
+use super::common::signal::{Chord, likest_db};
+use super::{Desk, KEPT, SOON, eventually, ms, wait_text};
+
+/// As in asterisk-conf/extensions.conf, but that the operator is the phone at the port which follows the digit.
+const DIALPLAN: &str = "exten => _5.,1,AIAssist(desk)
+ same => n,MixMonitor(${AISESSION}.wav,r(${AISESSION}-caller.wav)t(${AISESSION}-operator.wav))
+ same => n,Dial(PJSIP/1001/sip:phone@127.0.0.1:${EXTEN:1})
+ same => n,Hangup()
+";
+/// Nobody transcribes: that is no reason not to record.
+const NOBODY: &str = "\n[desk]\ntype = assist\ndialect = soniox\nurl = ws://127.0.0.1:9\nhint_url = no\n";
+const LENGTH: Duration = Duration::from_millis(1500);
+/// What is left of a voice that should not be there, and what one that should has at least.
+const ABSENT_DB: f64 = 3.0;
+const PRESENT_DB: f64 = 10.0;
+
+/// A recorded call in which both say something; its id.
+fn recorded(desk: &Desk, said: &[Chord; 2]) -> String {
+    let operator = Phone::new(&desk.stage.rig).codec(Codec::Alaw).listen().expect("the phone listens");
+    let uri = operator.uri();
+    let port = uri.rsplit_once(':').expect("a port").1;
+    let caller = Phone::new(&desk.stage.rig).codec(Codec::Alaw).dial(&format!("5{port}")).expect("it dials");
+    for call in [&caller, &operator] {
+        call.wait_answered(SOON).expect("the call is answered");
+    }
+    sleep(ms(500));
+    let list = desk.api.get("/api/calls?ended=false").json();
+    let id = list["calls"][0]["id"].as_str().unwrap_or_else(|| panic!("an id: {list}")).to_owned();
+    say(&caller, &said[0]);
+    say(&operator, &said[1]);
+    sleep(ms(500));
+    caller.hang_up();
+    desk.stage.assert_nothing_left();
+    id
+}
+
+fn say(call: &PhoneCall, what: &Chord) {
+    call.play(&what.at_rate(8000));
+    call.wait_played(SOON).expect("the phone sends");
+}
+
+#[test]
+fn each_side_of_a_call_is_recorded_and_can_be_played() {
+    let desk = Desk::with(KEPT, NOBODY, DIALPLAN);
+    let said = [Chord::narrow(21, LENGTH), Chord::narrow(22, LENGTH)];
+    let id = recorded(&desk, &said);
+    let folder = desk.stage.rig.directory().join("spool/monitor");
+    eventually("it is listed", SOON, || {
+        let list = desk.api.get(&format!("/api/calls/{id}/recordings")).json();
+        let list = list["recordings"].as_array().expect("a list");
+        list.len() == 3 && list.iter().all(|one| one["bytes"].as_u64() > Some(20_000))
+    });
+    for (side, wanted) in [("", [true, true]), ("-caller", [true, false]), ("-operator", [false, true])] {
+        let file = std::fs::read(folder.join(format!("{id}{side}.wav"))).expect("it is there");
+        let (heard, rate) = read_wav(&file).expect("a WAV file");
+        let db = said.each_ref().map(|said| likest_db(&heard, &|rate| said.at_rate(rate), rate));
+        println!("{id}{side}.wav, {} s: caller {:.1} dB, operator {:.1} dB", heard.len() as u32 / rate, db[0], db[1]);
+        for (db, wanted) in db.into_iter().zip(wanted) {
+            assert!(if wanted { db > PRESENT_DB } else { db < ABSENT_DB }, "{side}: {db:.1} dB, wanted: {wanted}");
+        }
+    }
+
+    let path = format!("/api/calls/{id}/recordings/caller");
+    let get = |range: &str| desk.api.send("GET", &path, &[("Range", range)], "");
+    let head = get("bytes=0-3");
+    assert_eq!((head.status, head.body.as_str(), head.header("content-type")), (206, "RIFF", "audio/wav"), "{head:?}");
+    assert!(head.header("content-range").starts_with("bytes 0-3/"), "{head:?}");
+    let beyond = get("bytes=99999999-");
+    assert_eq!((beyond.status, beyond.header("content-type")), (416, "application/problem+json"), "{beyond:?}");
+    for wrong in [
+        format!("/api/calls/{id}/recordings/agent"),
+        "/api/calls/nobody/recordings/mixed".to_owned(),
+        format!("/api/calls/..%2fmonitor%2f{id}/recordings/mixed"),
+        "/api/calls/..%2f..%2fetc%2fai_bridge.conf/recordings/mixed".to_owned(),
+    ] {
+        let answer = desk.api.get(&wrong);
+        assert_eq!((answer.status, answer.header("content-type")), (404, "application/problem+json"), "{wrong}");
+    }
+
+    let page = desk.open("a", Screen::default());
+    page.click("#tab-past").expect("there is a history");
+    page.wait("document.querySelectorAll('#past-calls .row').length === 1", SOON).expect("the call is there");
+    page.click("#past-calls .row").expect("it can be chosen");
+    wait_text(&page, "#recordings", "Both sides");
+    for side in ["mixed", "caller", "operator"] {
+        page.click(&format!("#recordings [data-side={side}]")).expect("it is offered");
+        let plays = format!(
+            "(() => {{ const audio = document.querySelector('#recordings audio'); return audio && audio.duration > 3 \
+             && audio.error === null && document.querySelector('#recordings [data-side={side}]').ariaPressed === 'true'; }})()"
+        );
+        page.wait(&plays, SOON).unwrap_or_else(|problem| panic!("{side} does not play: {problem:#}"));
+    }
+    let seeks = "new Promise((done) => { const audio = document.querySelector('#recordings audio'); \
+        audio.onseeked = () => done(audio.currentTime); audio.pause(); audio.currentTime = 2; })";
+    assert!((page.evaluate(seeks).expect("it seeks").as_f64().expect("seconds") - 2.0).abs() < 0.1);
+}
+
+#[test]
+fn where_nothing_is_recorded_the_page_says_so() {
+    let desk = Desk::with("database = calls.sqlite3\n", "", "");
+    desk.stage.talk("100").0.hang_up();
+    desk.stage.assert_nothing_left();
+    let id = desk.api.get("/api/calls").json()["calls"][0]["id"].as_str().expect("an id").to_owned();
+    assert_eq!(desk.api.get(&format!("/api/calls/{id}/recordings")).status, 404);
+    let page = desk.open("a", Screen::default());
+    page.click("#tab-past").expect("there is a history");
+    page.wait("document.querySelectorAll('#past-calls .row').length === 1", SOON).expect("the call is there");
+    page.click("#past-calls .row").expect("it can be chosen");
+    wait_text(&page, "#recordings", "their folder is not set");
+}
