@@ -20,6 +20,10 @@ use practice_agent::{ChatAnswer, Server, Session};
 pub(crate) struct Hangups(pub(crate) Mutex<Vec<String>>);
 
 impl Exchange for Hangups {
+    fn is_shutting_down(&self) -> bool {
+        false
+    }
+
     fn set_variable(&self, _: &str, _: &str, _: &str) -> Result<(), Problem> {
         Err(Problem("there is no exchange".to_owned()))
     }
