@@ -89,6 +89,23 @@ fn on_the_operators_channel_the_other_one_is_the_caller() {
 }
 
 #[test]
+fn the_other_transcriber_hears_the_same() {
+    let stage = Stage::of("openai-transcription", "hint_url = no\n");
+    let mut phones = stage.call("desk");
+    phones.end.set_talking(true);
+    // It counts some silence before a line as one's own.
+    phones.play(Silence, Silence, 500);
+    let asks = phones.play(Tone, Silence, 700);
+    phones.play(Silence, Silence, PAUSE_MS);
+    let answers = phones.play(Silence, Tone, 500);
+    phones.play(Silence, Silence, PAUSE_MS);
+    let lines = stage.lines(2);
+    assert_line(&lines[0], Speaker::Caller, asks, asks + 700);
+    assert_line(&lines[1], Speaker::Operator, answers, answers + 500);
+    assert_eq!((lines[0].1.as_str(), lines[1].1.as_str()), ("caller 1", "operator 1"));
+}
+
+#[test]
 fn who_sends_nothing_is_silent_and_both_keep_to_the_calls_clock() {
     let stage = Stage::new("hint_url = no\n");
     let mut phones = stage.call("desk");
