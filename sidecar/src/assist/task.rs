@@ -54,6 +54,7 @@ impl Assistant {
 
     /// Listens until the call is over, or it is told to stop.
     pub(super) async fn run(mut self) {
+        self.session().publish(|| What::CallStatus { state: CallState::Ringing });
         let mut tick = interval(TICK);
         tick.set_missed_tick_behavior(MissedTickBehavior::Skip);
         while !self.is_over() {

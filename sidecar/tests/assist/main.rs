@@ -59,7 +59,7 @@ fn what_both_say_is_written_down_with_its_time_and_the_operator_gets_a_hint() {
     let lines = stage.lines(3);
     assert_line(&lines[2], Speaker::Caller, last, last + 500);
     assert_eq!(stage.practice.chats().len(), 1, "nobody needs a hint any more");
-    assert_eq!(stage.states(), [CallState::Talking]);
+    assert_eq!(stage.states(), [CallState::Ringing, CallState::Talking]);
     let (written, hinted) =
         (end.figures.transcription.as_ref().expect("lines"), end.figures.hint.as_ref().expect("a hint"));
     println!("transcription {written:?}, hint {hinted:?}");
@@ -184,7 +184,7 @@ fn on_hold_the_music_is_not_written_down_and_what_was_begun_is_told() {
     let lines = stage.lines(3);
     assert_line(&lines[2], Speaker::Operator, answers, answers + 400);
     assert_eq!(lines.len(), 3);
-    assert_eq!(stage.states(), [CallState::Talking, CallState::OnHold, CallState::Talking]);
+    assert_eq!(stage.states(), [CallState::Ringing, CallState::Talking, CallState::OnHold, CallState::Talking]);
 }
 
 #[test]
@@ -207,7 +207,7 @@ fn between_two_bridges_nobody_is_heard_and_the_connections_are_kept() {
     let lines = stage.lines(2);
     assert_line(&lines[1], Speaker::Caller, asks, asks + 400);
     assert_eq!((lines.len(), stage.practice.sessions().len()), (2, 2));
-    assert_eq!(stage.states(), [CallState::Talking, CallState::OnHold, CallState::Talking]);
+    assert_eq!(stage.states(), [CallState::Ringing, CallState::Talking, CallState::OnHold, CallState::Talking]);
     phones.end.complete();
     drop(phones);
     assert_eq!(stage.end().status, Status::Complete);
