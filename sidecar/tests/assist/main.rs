@@ -147,7 +147,7 @@ fn a_lost_stream_is_made_up_for_with_what_was_said_meanwhile() {
 
 #[test]
 fn a_newer_line_of_the_caller_closes_the_connection_of_an_outdated_request() {
-    let stage = Stage::new("");
+    let stage = Stage::new("hint_interval_ms = 3000\n");
     stage.answers(vec![hint("Outdated").after(Duration::from_secs(20)), hint("Current")]);
     let mut phones = stage.call("desk");
     phones.end.set_talking(true);
@@ -155,8 +155,13 @@ fn a_newer_line_of_the_caller_closes_the_connection_of_an_outdated_request() {
         phones.play(Tone, Silence, 300);
         phones.play(Silence, Silence, PAUSE_MS);
     }
+    let outdated = &stage.practice.chats()[0];
+    let cancelled = outdated.wait_cancelled(Duration::from_secs(1)).expect("the connection is closed");
+    phones.play(Silence, Silence, 2500);
     assert_eq!(stage.hints(1)[0].0.title, "Current");
-    stage.practice.chats()[0].wait_cancelled(Duration::from_secs(1)).expect("the connection is closed");
+    let asked = [outdated.asked().at, stage.practice.chats()[1].asked().at];
+    assert!(asked[1] - asked[0] >= Duration::from_millis(2990), "not sooner than every 3 s");
+    assert!(cancelled + Duration::from_millis(500) < asked[1], "not for want of room");
     drop(phones);
     let end = stage.end();
     assert_eq!((stage.hints(1).len(), end.figures.hint_failures), (1, 0), "to be outdated is no failure");
