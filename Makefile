@@ -66,6 +66,7 @@ wire: setup ## What dialects and test servers send, read with the types of the v
 	@target/wire/venv/bin/python tests/wire/check.py target/tmp/wire
 	@cargo test --release --quiet -p practice-agent
 	@target/wire/venv/bin/python tests/wire/servers.py target/tmp/wire/server
+	@target/wire/venv/bin/python tests/wire/clients.py target/release/practice-agent
 
 integration: checked setup ## The module in a real Asterisk (TEST=name runs only tests so named)
 	@tests/venv.sh wire

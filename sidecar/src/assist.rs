@@ -19,7 +19,7 @@ mod stream;
 mod task;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
 use ai_dialect::transcriber::{TranscriberProvider, transcriber};
@@ -38,8 +38,8 @@ use crate::{Outcome, Status};
 
 /// How often the task looks at what was said.
 const TICK: Duration = Duration::from_millis(100);
-/// What a leg's ring holds while the task is late. [ms]
-const RING_MS: u32 = 2000;
+/// What a leg's ring holds while the task is late: twice as much of frames of 20 ms at the rates of telephones. [ms]
+const RING_MS: u32 = 1000;
 
 /// An assistant that is about to begin.
 pub struct AssistPlan {
@@ -56,11 +56,52 @@ impl AssistPlan {
     }
 }
 
-/// What the channel's side and the task tell each other while the call lasts.
+/// What the channel's side tells the task while the call lasts.
 struct Tapped {
     session: Arc<Session>,
-    talking: AtomicBool,
-    music: AtomicBool,
+    /// The channel is bridged.
+    talking: Flag,
+    /// Music plays to it.
+    music: Flag,
+}
+
+impl Tapped {
+    /// Whether this channel's party is to be heard, and since when that has been so.
+    fn this(&self) -> (bool, Instant) {
+        let (talking, since) = self.talking.get();
+        (talking, self.session.info.started + since)
+    }
+
+    /// The same of the other party.
+    fn other(&self) -> (bool, Instant) {
+        let ((talking, one), (music, other)) = (self.talking.get(), self.music.get());
+        (talking && !music, self.session.info.started + one.max(other))
+    }
+}
+
+/// Something that is so or is not, and since when. Set by the channel's side, read by the task.
+#[derive(Default)]
+struct Flag {
+    value: AtomicBool,
+    /// As time since the session began. [ns]
+    since: AtomicU64,
+}
+
+impl Flag {
+    /// # Realtime
+    /// One load; when it is news, two stores and a look at the clock.
+    fn set(&self, value: bool, started: Instant) {
+        if self.value.load(Ordering::Relaxed) != value {
+            self.since.store(started.elapsed().as_nanos() as u64, Ordering::Relaxed);
+            // Who sees it sees since when.
+            self.value.store(value, Ordering::Release);
+        }
+    }
+
+    fn get(&self) -> (bool, Duration) {
+        let value = self.value.load(Ordering::Acquire);
+        (value, Duration::from_nanos(self.since.load(Ordering::Relaxed)))
+    }
 }
 
 /// The channel's end of an assistant. Dropping it ends the session: the call is over, unless [`AssistEnd::complete`] was
@@ -80,17 +121,17 @@ impl AssistEnd {
     /// while it is not.
     ///
     /// # Realtime
-    /// One store.
+    /// One load; when it is news, two stores and a look at the clock.
     pub fn set_talking(&self, talking: bool) {
-        self.tapped.talking.store(talking, Ordering::Relaxed);
+        self.tapped.talking.set(talking, self.info().started);
     }
 
-    /// Music on hold plays to this channel, or does not.
+    /// Music on hold plays to this channel, or does not. While it does, what the channel hears is not transcribed.
     ///
     /// # Realtime
-    /// One store.
+    /// As [`AssistEnd::set_talking`].
     pub fn set_music(&self, music: bool) {
-        self.tapped.music.store(music, Ordering::Relaxed);
+        self.tapped.music.set(music, self.info().started);
     }
 
     /// The session as others see it.
@@ -137,11 +178,8 @@ impl Sidecar {
             stats: CallStats::default(),
         };
         let session = Arc::new(Session::new(info, self.shared_events(), None));
-        let tapped = Arc::new(Tapped {
-            session: session.clone(),
-            talking: AtomicBool::new(false),
-            music: AtomicBool::new(false),
-        });
+        let (talking, music) = Default::default();
+        let tapped = Arc::new(Tapped { session: session.clone(), talking, music });
         let ((this, this_tap), (other, other_tap)) = (leg_ring(RING_MS), leg_ring(RING_MS));
         let task = self.spawn_session(seat, Listed::Assist(session), {
             let tapped = tapped.clone();

@@ -1,9 +1,9 @@
 """Are the servers of our tests what the vendors' own packages take them for?
 
 The tests of the practice agent note down every message that it sends (target/tmp/wire/server/*.jsonl), and each is read
-with the types of OpenAI and Soniox here. The stand-ins for Gemini and Deepgram check their messages themselves, with their vendors'
-types, whenever they run. ElevenLabs has no such types, so their own client holds a conversation with the stand-in and must
-understand all of it.
+with the types of OpenAI and Soniox here. The stand-ins for Gemini and Deepgram check their messages themselves, with
+their vendors' types, whenever they run. ElevenLabs has no such types, so their own client holds a conversation with the
+stand-in and must understand all of it.
 """
 
 import json
@@ -20,7 +20,9 @@ from elevenlabs.conversational_ai.conversation import AudioInterface, ClientTool
 from openai.types.beta.realtime import RealtimeServerEvent as BetaServerEvent
 from openai.types.realtime import RealtimeServerEvent
 from openai.types.realtime.realtime_session_create_response import RealtimeSessionCreateResponse
-from openai.types.realtime.realtime_transcription_session_create_response import RealtimeTranscriptionSessionCreateResponse
+from openai.types.realtime.realtime_transcription_session_create_response import (
+    RealtimeTranscriptionSessionCreateResponse,
+)
 from soniox.types.realtime import RealtimeEvent
 from strict import read_as
 
@@ -50,8 +52,8 @@ def check_openai(folder):
 def check_soniox(folder):
     """How many of the messages noted in `folder` are not Soniox'."""
     failures = 0
-    files = folder.glob("soniox.*.jsonl")
-    messages = {shape_of(message): message for file in files for message in map(json.loads, file.read_text().splitlines())}
+    texts = (text for file in folder.glob("soniox.*.jsonl") for text in file.read_text().splitlines())
+    messages = {shape_of(message): message for message in map(json.loads, texts)}
     for message in messages.values():
         # Their documentation has these, their types not yet.
         known = {key: value for key, value in message.items() if key not in ("error_type", "more_info", "request_id")}

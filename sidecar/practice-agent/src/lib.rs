@@ -1,12 +1,17 @@
 //! A realtime voice agent that needs no account and no network: the server side of the OpenAI Realtime protocol, for
 //! demonstration, tests and benches. It is also a bot for Twilio Media Streams and for the protocol `raw` ([`Api`]).
 //!
+//! On the same port it writes down what it hears as Soniox does ([`Server::soniox_url`]) and as OpenAI's transcription
+//! sessions do, with the words of [`Builder::words`], and answers requests for chat completions ([`Server::chat_url`],
+//! [`ChatAnswer`]). Streams of speech are [`Session`]s like any other; [`Server::stream`] finds them by name.
+//!
 //! It checks clients as strictly as the vendor does, finds turns by loudness, and answers with what it heard. In
 //! tests a [`Script`] replaces the conversation, and [`faults`] make the server misbehave:
 //!
 //! ```text
-//!  TCP ─► Door ─► TLS ─► handshake ─► Wire ─► Engine ─► Persona or Script ─► Engine ─► Wire
-//!                                              └─► record ─► Session (any thread)
+//!  TCP ─► Door ─► TLS ─┬─► handshake ─► Wire ─┬─► Engine ─► Persona or Script ─► Engine ─► Wire
+//!                      │                      └─► soniox ─► Wire      └─► record ─► Session (any thread)
+//!                      └─► POST ─► chat ─► Chat (any thread)
 //! ```
 //!
 //! ```no_run
@@ -28,6 +33,7 @@
 
 mod audio;
 mod call;
+mod chat;
 mod engine;
 pub mod faults;
 mod foreign;
@@ -45,6 +51,7 @@ mod voice;
 mod wire;
 mod words;
 
+pub use chat::{Chat, ChatAnswer, ChatRequest};
 pub use engine::Api;
 pub use script::{Frame, Mode, Pace, Reply, Script, Sound, Speech, Step, ToolCall, Until};
 pub use server::{Attempt, Builder, Door, Server};

@@ -1,5 +1,9 @@
 //! The practice agent as a program: answers realtime clients on loopback until it is stopped.
 
+use std::collections::HashMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
 use anyhow::Context;
 use clap::Parser;
 use practice_agent::{Api, Keep, Pace, Script, Server};
@@ -31,6 +35,9 @@ struct Options {
     /// Do not converse: send the caller's audio straight back
     #[arg(long, conflicts_with = "turns")]
     echo: bool,
+    /// What is said in streams that are transcribed: a JSON file, {"caller": ["Hello?", …], "operator": […]}
+    #[arg(long)]
+    words: Option<PathBuf>,
     /// Tell what happens
     #[arg(long)]
     verbose: bool,
@@ -51,12 +58,34 @@ fn main() -> anyhow::Result<()> {
             None => Api::Auto,
         })
         .keep(Keep::Nothing);
+    if let Some(file) = &options.words {
+        let lines = read_words(file).with_context(|| format!("cannot read the words in {}", file.display()))?;
+        // A stream's name ends in whom it hears.
+        builder = builder.words(move |name| {
+            let leg = name.rsplit('-').next().unwrap_or_default();
+            lines.get(leg).cloned().unwrap_or_default()
+        });
+    }
     if options.verbose {
         builder = builder.log(|line| eprintln!("{line}"));
     }
     let server = builder.start().with_context(|| format!("cannot listen on {}", options.listen))?;
     eprintln!("practice-agent listens on {}", server.url());
+    eprintln!("speech to text: {}, chat completions: {}", server.soniox_url(), server.chat_url());
     loop {
         std::thread::park();
     }
+}
+
+fn read_words(file: &Path) -> anyhow::Result<HashMap<String, Vec<String>>> {
+    let json: serde_json::Value = serde_json::from_str(&fs::read_to_string(file)?)?;
+    let legs = json.as_object().context("it is not an object")?;
+    let text = |line: &serde_json::Value| line.as_str().map(str::to_owned).context("a line is a text");
+    legs.iter()
+        .map(|(leg, lines)| {
+            let lines =
+                lines.as_array().context("lines are a list")?.iter().map(text).collect::<anyhow::Result<_>>()?;
+            Ok((leg.clone(), lines))
+        })
+        .collect()
 }

@@ -15,6 +15,7 @@ use tokio::runtime::Runtime;
 
 pub use builder::Builder;
 
+use crate::chat::{self, Chat, ChatAnswer, ChatRequest};
 use crate::session::{Request, Session, TimedOut};
 use crate::soniox;
 use hall::Hall;
@@ -66,6 +67,31 @@ impl Server {
     pub fn soniox_url(&self) -> String {
         let scheme = if self.hall.tls.is_some() { "wss" } else { "ws" };
         format!("{scheme}://{}{}", self.address, soniox::PATH)
+    }
+
+    /// Where chat completions are asked for, as of OpenRouter: `http://` or `https://`. As of OpenAI it is the same without
+    /// `/api`.
+    pub fn chat_url(&self) -> String {
+        let scheme = if self.hall.tls.is_some() { "https" } else { "http" };
+        format!("{scheme}://{}{}", self.address, chat::http::OPENROUTER_PATH)
+    }
+
+    /// Changes what becomes of requests for chat completions from here on.
+    pub fn set_chat(&self, answers: impl Fn(&ChatRequest) -> ChatAnswer + Send + Sync + 'static) {
+        *self.hall.chats.answers.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(answers);
+    }
+
+    /// All requests for chat completions so far that were as they must be, in order.
+    pub fn chats(&self) -> Vec<Chat> {
+        self.hall.chats.all()
+    }
+
+    /// The `nth` of them, counted from 0. Blocks the calling thread.
+    ///
+    /// # Errors
+    /// When it does not come in time.
+    pub fn wait_chat(&self, nth: usize, timeout: Duration) -> Result<Chat, TimedOut> {
+        self.hall.chats.wait(nth, timeout)
     }
 
     /// The address it listens on.

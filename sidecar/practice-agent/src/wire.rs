@@ -11,7 +11,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use futures_util::{SinkExt, StreamExt};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::Sleep;
 use tokio_openssl::SslStream;
@@ -29,6 +29,8 @@ pub(crate) struct Wire {
 /// The byte stream under the WebSocket.
 pub(crate) struct Line {
     stream: Stream,
+    /// Read already, to be read again.
+    replay: Vec<u8>,
     ration: Option<Ration>,
 }
 
@@ -102,11 +104,21 @@ impl Wire {
 
 impl Line {
     pub(crate) fn plain(stream: TcpStream) -> Self {
-        Self { stream: Stream::Plain(stream), ration: None }
+        Self { stream: Stream::Plain(stream), replay: Vec::new(), ration: None }
     }
 
     pub(crate) fn tls(stream: SslStream<TcpStream>) -> Self {
-        Self { stream: Stream::Tls(Box::new(stream)), ration: None }
+        Self { stream: Stream::Tls(Box::new(stream)), replay: Vec::new(), ration: None }
+    }
+
+    /// Whether what comes begins with `head`; it will still be read.
+    pub(crate) async fn begins_with(&mut self, head: &[u8]) -> io::Result<bool> {
+        while self.replay.len() < head.len() && head.starts_with(&self.replay) {
+            if self.stream.read_buf(&mut self.replay).await? == 0 {
+                break;
+            }
+        }
+        Ok(self.replay.starts_with(head))
     }
 
     fn tcp(&self) -> &TcpStream {
@@ -120,6 +132,12 @@ impl Line {
 impl AsyncRead for Line {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let line = &mut *self;
+        if !line.replay.is_empty() {
+            let few = line.replay.len().min(buf.remaining());
+            buf.put_slice(&line.replay[..few]);
+            line.replay.drain(..few);
+            return Poll::Ready(Ok(()));
+        }
         let Some(ration) = &mut line.ration else {
             return Pin::new(&mut line.stream).poll_read(cx, buf);
         };

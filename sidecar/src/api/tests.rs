@@ -14,6 +14,7 @@ use tokio_tungstenite::{WebSocketStream, client_async};
 use tower::ServiceExt as _;
 
 use super::*;
+use crate::assist::{AssistOptions, AssistPlan};
 use crate::events::{Direction, Origin, Speaker, What};
 use crate::exchange::Nowhere;
 use crate::outbound::tests::NoDialler;
@@ -78,16 +79,20 @@ impl Office {
     }
 
     fn say(&self, session: &str, text: &str, complete: bool) {
-        let origin = Origin {
-            direction: Direction::Inbound,
-            channel: "PJSIP/1-1".to_owned(),
-            uniqueid: "1.1".to_owned(),
-            caller: None,
-            callee: None,
-        };
+        let origin = origin(Direction::Inbound);
         let what = || What::said(Speaker::Caller, text, complete);
         self.parts.sidecar.events().publish(session, "p", &origin, what);
     }
+}
+
+fn origin(direction: Direction) -> Origin {
+    let (channel, uniqueid) = ("PJSIP/1-1".to_owned(), "1.1".to_owned());
+    Origin { direction, channel, uniqueid, caller: None, callee: None }
+}
+
+async fn body(response: Response) -> Value {
+    let bytes = response.into_body().collect().await.expect("it comes").to_bytes();
+    serde_json::from_slice(&bytes).expect("it is JSON")
 }
 
 fn request(method: &str, path: &str) -> Request<Body> {
@@ -140,6 +145,42 @@ async fn a_module_that_is_being_unloaded_is_healthy_and_not_ready() {
     let response = office.ask(request("GET", "/ready")).await;
     assert_eq!((response.status().as_u16(), response.headers()["retry-after"].to_str().ok()), (503, Some("5")));
     assert_eq!(office.ask(request("GET", "/health")).await.status(), 200);
+}
+
+#[tokio::test]
+async fn a_call_that_an_assistant_listens_to_is_listed_and_has_no_agent() {
+    let office = Office::new();
+    let sidecar = &office.parts.sidecar;
+    let settings = crate::settings::tests::parse("[desk]\ntype = assist\nhint_url = no\n").expect("valid");
+    let profile = settings.assist_profile(Some("desk")).expect("it is there");
+    let plan = AssistPlan::new(&settings, profile, &AssistOptions::default()).expect("its dialect is known");
+    let end = sidecar.begin_assist(sidecar.seat(0).expect("no limit"), plan, origin(Direction::Assist));
+    let path = format!("/api/calls/{}", end.info().id);
+    let call = loop {
+        let response = office.ask(request("GET", &path)).await;
+        if response.status() == 200 {
+            break body(response).await;
+        }
+        tokio::task::yield_now().await;
+    };
+    assert_eq!((&call["direction"], &call["status"]), (&"assist".into(), &"ringing".into()));
+    assert_eq!((&call["dialect"], &call["figures"]["hint"]), (&"soniox".into(), &Value::Null));
+    let order = |what: &str, json: &'static str| {
+        let request = Request::builder().method("POST").uri(format!("{path}/{what}")).header("Host", "localhost");
+        request.header("Content-Type", "application/json").body(Body::from(json)).expect("valid")
+    };
+    let text = r#"{"text":"Hello"}"#;
+    for (what, json) in
+        [("say", text), ("context", text), ("hold", ""), ("resume", ""), ("transfer", r#"{"extension":"200"}"#)]
+    {
+        let response = office.ask(order(what, json)).await;
+        assert_eq!(response.status(), 409, "{what}");
+        let problem = body(response).await;
+        assert_eq!(problem["detail"], "no agent talks in this session: an assistant listens to it", "{what}");
+    }
+    let response = office.ask(order("hangup", "")).await;
+    assert_eq!(response.status(), 409, "there is no exchange here that could");
+    assert!(!end.is_stopped(), "so it goes on");
 }
 
 #[tokio::test]

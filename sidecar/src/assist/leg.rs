@@ -38,6 +38,8 @@ pub(super) struct Leg {
     provider: &'static TranscriberProvider,
     listening: Listening,
     tap: LegTap,
+    /// It is to be heard.
+    wanted: bool,
     intake: Intake,
     state: State,
     recovery: Recovery,
@@ -60,7 +62,7 @@ enum State {
 
 /// Something happened to the stream.
 pub(super) enum Happened {
-    Opened(Result<Stream, Outcome>),
+    Opened(Result<Box<Stream>, Outcome>),
     Message(Result<Message, Outcome>),
 }
 
@@ -80,6 +82,7 @@ impl Leg {
             provider,
             listening: Listening { leg: speaker.name().to_owned(), ..listening },
             tap,
+            wanted: false,
             intake: Intake::default(),
             state: State::Away(Instant::now()),
             recovery: Recovery::persistent(),
@@ -98,27 +101,26 @@ impl Leg {
         }
     }
 
-    /// Takes what was said until `now`; without `wanted`, nobody wants it.
-    pub(super) fn hear(&mut self, wanted: bool, now: Instant) {
+    /// Takes what was tapped until `now`. Since `since` it is `wanted`, or is not; before, it was as it was before.
+    pub(super) fn hear(&mut self, wanted: bool, since: std::time::Instant, now: Instant) {
+        let before = std::mem::replace(&mut self.wanted, wanted);
         loop {
             self.frame.clear();
             let Some(piece) = self.tap.take(&mut self.frame) else { break };
-            if wanted && !self.is_over() {
+            let is_wanted = if piece.at < since { before } else { wanted };
+            if is_wanted && !matches!(self.state, State::Over) {
                 self.intake.hear(&self.frame, piece.rate_hz, piece.at);
             }
         }
         if wanted {
             self.intake.fill(now.into());
+        } else {
+            self.intake.pause();
         }
     }
 
-    /// Nobody talks to anybody from now on.
-    pub(super) fn pause(&mut self) {
-        self.intake.pause();
-    }
-
     /// Gives the stream what there is, as fast as it should go, and does what time makes due.
-    pub(super) fn work(&mut self, talking: bool, now: Instant) {
+    pub(super) fn work(&mut self, now: Instant) {
         let due = matches!(self.state, State::Away(at) if now >= at);
         if due && let Some(rate_hz) = self.intake.rate_hz() {
             self.open(rate_hz);
@@ -133,7 +135,7 @@ impl Leg {
             let call_time = chunk.at.saturating_duration_since(self.session.info.started);
             stream.give(&chunk, call_time.as_millis() as u64, now);
         }
-        if !talking && self.intake.is_empty() {
+        if !self.wanted && self.intake.is_empty() {
             stream.pause(now);
         }
         if let Err(outcome) = stream.handle_timeout(now) {
@@ -149,7 +151,7 @@ impl Leg {
             State::Open(_) => {}
             State::Away(_) | State::Over => return true,
         }
-        self.work(true, now);
+        self.work(now);
         false
     }
 
@@ -216,8 +218,8 @@ impl Leg {
         self.state = State::Opening(stream::open(transcriber, rate_hz, connector, limit));
     }
 
-    fn begin(&mut self, stream: Stream, now: Instant) {
-        self.state = State::Open(Box::new(stream));
+    fn begin(&mut self, stream: Box<Stream>, now: Instant) {
+        self.state = State::Open(stream);
         let again = self.recovery.up(now);
         let (id, speaker, dialect) = (self.id(), self.speaker.name(), &self.profile.dialect);
         match again {
@@ -262,10 +264,6 @@ impl Leg {
             let (id, speaker) = (self.id(), self.speaker.name());
             warn!("AI {id}: {speaker}: the transcriber reports: {}", one_line(what));
         }
-    }
-
-    fn is_over(&self) -> bool {
-        matches!(self.state, State::Over)
     }
 
     fn id(&self) -> &str {

@@ -54,6 +54,7 @@ impl Assistant {
 
     /// Listens until the call is over, or it is told to stop.
     pub(super) async fn run(mut self) {
+        self.session().publish(|| What::CallStatus { state: CallState::Ringing });
         let mut tick = interval(TICK);
         tick.set_missed_tick_behavior(MissedTickBehavior::Skip);
         while !self.is_over() {
@@ -64,9 +65,12 @@ impl Assistant {
         }
         self.prompter.cancel();
         let until = Instant::now() + LAST_WORDS;
-        let over = |leg: &mut Leg| leg.finish(Instant::now());
-        self.legs.iter_mut().for_each(|leg| leg.hear(self.state == CallState::Talking, Instant::now()));
-        while !self.legs.iter_mut().map(over).fold(true, |all, one| all && one) && Instant::now() < until {
+        self.hear(Instant::now());
+        while Instant::now() < until {
+            let [one, other] = self.legs.each_mut().map(|leg| leg.finish(Instant::now()));
+            if one && other {
+                break;
+            }
             self.next(|| tick.tick()).await;
         }
         self.legs.iter_mut().for_each(Leg::leave);
@@ -90,21 +94,20 @@ impl Assistant {
 
     fn tick(&mut self, now: Instant) {
         if !self.is_over() {
-            let before = self.state;
             self.look();
-            let talking = self.state == CallState::Talking;
-            // What waits in the ring was said until now: before the pause that has begun since the last look.
-            let wanted = talking || before == CallState::Talking;
-            for leg in &mut self.legs {
-                leg.hear(wanted, now);
-                if !talking {
-                    leg.pause();
-                }
-                leg.work(talking, now);
-            }
+            self.hear(now);
+            self.legs.iter_mut().for_each(|leg| leg.work(now));
         }
         self.tell_interims();
         self.count();
+    }
+
+    /// Takes what was tapped.
+    fn hear(&mut self, now: Instant) {
+        let gates = [self.tapped.this(), self.tapped.other()];
+        for (leg, (wanted, since)) in self.legs.iter_mut().zip(gates) {
+            leg.hear(wanted, since, now);
+        }
     }
 
     fn is_over(&self) -> bool {
@@ -113,11 +116,9 @@ impl Assistant {
 
     /// Finds out what the call does, and tells it if it is news.
     fn look(&mut self) {
-        let talking = self.tapped.talking.load(Ordering::Relaxed);
-        let music = self.tapped.music.load(Ordering::Relaxed);
-        let state = match (talking, music) {
-            (true, false) => CallState::Talking,
-            _ if self.state == CallState::Ringing => CallState::Ringing,
+        let state = match self.state {
+            _ if self.tapped.other().0 => CallState::Talking,
+            CallState::Ringing => CallState::Ringing,
             _ => CallState::OnHold,
         };
         if std::mem::replace(&mut self.state, state) != state {

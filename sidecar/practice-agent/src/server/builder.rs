@@ -14,6 +14,7 @@ use tokio::net::{TcpListener, TcpSocket};
 use super::hall::{Hall, Lobby};
 use super::{Door, Server};
 use crate::call::Log;
+use crate::chat::{Answers, ChatAnswer, ChatRequest, Chats};
 use crate::engine::Api;
 use crate::script::{Pace, Script};
 use crate::session::Keep;
@@ -27,6 +28,7 @@ pub struct Builder {
     receive_buffer: Option<u32>,
     workers: usize,
     config: Config,
+    answers: Answers,
     door: Door,
 }
 
@@ -62,6 +64,7 @@ impl Builder {
                 patience: Duration::from_secs(20),
                 log: None,
             },
+            answers: Arc::new(ChatAnswer::hint),
             door: Door::Open,
         }
     }
@@ -157,6 +160,12 @@ impl Builder {
         self
     }
 
+    /// What becomes of requests for chat completions. Default: [`ChatAnswer::hint`].
+    pub fn chat(mut self, answers: impl Fn(&ChatRequest) -> ChatAnswer + Send + Sync + 'static) -> Self {
+        self.answers = Arc::new(answers);
+        self
+    }
+
     /// So long a client of Soniox' protocol may send nothing. Default: 20 s, as the vendor's.
     pub fn patience(mut self, patience: Duration) -> Self {
         self.config.patience = patience;
@@ -202,9 +211,11 @@ impl Builder {
             listen(&self.bind, self.receive_buffer)?
         };
         let address = listener.local_addr()?;
+        let keep = self.config.keep > Keep::Nothing;
         let hall = Arc::new(Hall {
             config: self.config,
             tls: self.tls.map(SslAcceptorBuilder::build),
+            chats: Arc::new(Chats::new(self.answers, keep)),
             lobby: Mutex::new(Lobby::new(self.door)),
             arrived: Condvar::new(),
         });

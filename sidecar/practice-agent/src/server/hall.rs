@@ -18,6 +18,7 @@ use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 use super::builder::Config;
 use super::{Attempt, Door};
 use crate::call::{Brief, Call};
+use crate::chat::{self, Chats};
 use crate::session::{Keep, Request, Session, Shared};
 use crate::soniox::{self, Stream};
 use crate::wire::{Line, Wire};
@@ -26,6 +27,7 @@ use crate::wire::{Line, Wire};
 pub(super) struct Hall {
     pub(super) config: Config,
     pub(super) tls: Option<SslAcceptor>,
+    pub(super) chats: Arc<Chats>,
     pub(super) lobby: Mutex<Lobby>,
     pub(super) arrived: Condvar,
 }
@@ -65,7 +67,7 @@ impl Hall {
         if door == Door::Silent {
             return keep_silent(tcp).await;
         }
-        let line = match &self.tls {
+        let mut line = match &self.tls {
             None => Line::plain(tcp),
             Some(tls) => match secure(tls, tcp).await {
                 Ok(stream) => {
@@ -75,6 +77,11 @@ impl Hall {
                 Err(error) => return self.say(&format!("TLS handshake failed: {error}")),
             },
         };
+        match line.begins_with(b"POST ").await {
+            Ok(true) => return self.chat(line, attempt).await,
+            Ok(false) => {}
+            Err(error) => return self.say(&format!("connection lost: {error}")),
+        }
         let mut request = Request::default();
         #[expect(clippy::result_large_err, reason = "the WebSocket library's type")]
         let shake = |asked: &HttpRequest, response: Response| {
@@ -85,6 +92,16 @@ impl Hall {
         match accept_hdr_async_with_config(line, shake, Some(web_socket_config())).await {
             Ok(socket) => self.open(Wire::new(socket), request).await,
             Err(error) => self.say(&format!("handshake failed: {error}")),
+        }
+    }
+
+    async fn chat(&self, line: Line, attempt: Option<usize>) {
+        let note = |request: &Request| {
+            self.note(attempt, |attempt| attempt.request = Some(request.clone()));
+            self.say(&format!("chat request to {}", request.path));
+        };
+        if let Err(error) = chat::http::serve(line, self.chats.clone(), self.config.api_key.clone(), note).await {
+            self.say(&format!("chat: {error}"));
         }
     }
 
