@@ -51,8 +51,7 @@ fn begin(channel: &Channel, arguments: &str) -> Result<String, Outcome> {
     let profile = settings.assist_profile(options.profile.as_deref()).ok_or_else(|| no_profile(&options))?;
     let seat = bridge.sidecar.seat(settings.general.max_sessions);
     let seat = seat.map_err(|limit| Outcome::new(Status::Limit, limit.to_string()))?;
-    let plan = AssistPlan::new(&settings, profile, &options);
-    let plan = plan.ok_or_else(|| failed("there is no such dialect".to_owned()))?;
+    let plan = AssistPlan::new(profile, &options).map_err(failed)?;
     // What is left of a session that was stopped while no frame came.
     tap::end(channel);
     let end = bridge.sidecar.begin_assist(seat, plan, origin(channel, options.side));

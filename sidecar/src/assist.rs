@@ -22,7 +22,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
-use ai_dialect::transcriber::{TranscriberProvider, transcriber};
+use ai_dialect::transcriber::{Listening, TranscriberProvider, transcriber};
 use ai_media::tap::{LegFeed, leg_ring};
 use tokio::task::JoinHandle;
 
@@ -32,7 +32,7 @@ use crate::control::{AiState, Condition};
 use crate::events::Origin;
 use crate::runtime::{Seat, Sidecar, call_id};
 use crate::session::{Listed, Session};
-use crate::settings::{AssistProfile, Settings};
+use crate::settings::AssistProfile;
 use crate::stats::{CallStats, SessionInfo};
 use crate::{Outcome, Status};
 
@@ -45,14 +45,21 @@ const RING_MS: u32 = 1000;
 pub struct AssistPlan {
     profile: Arc<AssistProfile>,
     provider: &'static TranscriberProvider,
+    listening: Listening,
     options: AssistOptions,
 }
 
 impl AssistPlan {
-    /// Plans an assistant of `profile`, which is one of `settings`, with `options`. `None`: its dialect is unknown.
-    pub fn new(_: &Settings, profile: &Arc<AssistProfile>, options: &AssistOptions) -> Option<Self> {
-        let provider = transcriber(&profile.dialect)?;
-        Some(Self { profile: profile.clone(), provider, options: options.clone() })
+    /// Plans an assistant of `profile` with `options`.
+    ///
+    /// # Errors
+    /// What is wrong with the options, for a person.
+    pub fn new(profile: &Arc<AssistProfile>, options: &AssistOptions) -> Result<Self, String> {
+        let provider = transcriber(&profile.dialect).ok_or("there is no such dialect")?;
+        let language = options.language.clone().unwrap_or_else(|| profile.listening.language.clone());
+        let listening = Listening { call_id: call_id(), language, ..profile.listening.clone() };
+        (provider.check)(&listening).map_err(|(field, problem)| format!("option for {field}: {problem}"))?;
+        Ok(Self { profile: profile.clone(), provider, listening, options: options.clone() })
     }
 }
 
@@ -66,14 +73,9 @@ struct Tapped {
 }
 
 impl Tapped {
-    /// Whether this channel's party is to be heard, and since when that has been so.
-    fn this(&self) -> (bool, Instant) {
-        let (talking, since) = self.talking.get();
-        (talking, self.session.info.started + since)
-    }
-
-    /// The same of the other party.
-    fn other(&self) -> (bool, Instant) {
+    /// Whether the two talk to each other, and since when that has been so. On hold neither does: what is said into a held
+    /// line is not said to the other.
+    fn conversing(&self) -> (bool, Instant) {
         let ((talking, one), (music, other)) = (self.talking.get(), self.music.get());
         (talking && !music, self.session.info.started + one.max(other))
     }
@@ -113,7 +115,7 @@ pub struct AssistEnd {
     pub other: LegFeed,
     tapped: Arc<Tapped>,
     /// Held so that a waker used on the channel thread is never the last owner of the task, which would free it there.
-    _task: JoinHandle<()>,
+    task: JoinHandle<()>,
 }
 
 impl AssistEnd {
@@ -139,12 +141,12 @@ impl AssistEnd {
         &self.tapped.session.info
     }
 
-    /// True once somebody has ended the session from outside: nobody listens any more.
+    /// True once nobody listens any more: somebody has ended the session from outside, or its task is gone.
     ///
     /// # Realtime
-    /// One load.
+    /// Two loads.
     pub fn is_stopped(&self) -> bool {
-        self.tapped.session.is_stopped()
+        self.tapped.session.is_stopped() || self.task.is_finished()
     }
 
     /// The dialplan ends the session, and the call goes on. Not on a channel thread's frame path: allocates.
@@ -183,8 +185,8 @@ impl Sidecar {
         let ((this, this_tap), (other, other_tap)) = (leg_ring(RING_MS), leg_ring(RING_MS));
         let task = self.spawn_session(seat, Listed::Assist(session), {
             let tapped = tapped.clone();
-            async move { Assistant::new(plan, tapped, [this_tap, other_tap], call_id()).run().await }
+            async move { Assistant::new(plan, tapped, [this_tap, other_tap]).run().await }
         });
-        AssistEnd { this, other, tapped, _task: task }
+        AssistEnd { this, other, tapped, task }
     }
 }

@@ -103,8 +103,11 @@ impl Feed {
         if std::mem::take(&mut ring.gap) {
             ring.complete_after = line.id - 1;
         }
-        ring.bytes += line.text.len();
-        ring.lines.push_back(line.clone());
+        // A piece is told again as a whole: who was away has no use for it.
+        if !line.piece {
+            ring.bytes += line.text.len();
+            ring.lines.push_back(line.clone());
+        }
         while ring.lines.len() > KEPT || ring.bytes > KEPT_BYTES {
             if let Some(oldest) = ring.lines.pop_front() {
                 ring.bytes -= oldest.text.len();

@@ -198,6 +198,12 @@ impl Transcriber for Soniox {
         }
     }
 
+    fn handle_lost(&mut self) {
+        self.open = false;
+        self.end_line();
+        self.tell_interim("", None);
+    }
+
     fn poll_output(&mut self) -> Option<Transcribed> {
         self.outbox.pop()
     }

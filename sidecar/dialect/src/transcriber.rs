@@ -84,6 +84,9 @@ pub trait Transcriber: Send {
     /// seconds for that, or never do it, so the owner has to bound the wait.
     fn handle_end(&mut self, now: Instant);
 
+    /// The connection is gone, or nobody waits any longer: what is certain of an unfinished line is told as a line.
+    fn handle_lost(&mut self);
+
     /// Next thing to do, or `None` until the next `handle_*` call.
     fn poll_output(&mut self) -> Option<Transcribed>;
 }

@@ -154,7 +154,7 @@ async fn a_call_that_an_assistant_listens_to_is_listed_and_has_no_agent() {
     let sidecar = &office.parts.sidecar;
     let settings = crate::settings::tests::parse("[desk]\ntype = assist\nhint_url = no\n").expect("valid");
     let profile = settings.assist_profile(Some("desk")).expect("it is there");
-    let plan = AssistPlan::new(&settings, profile, &AssistOptions::default()).expect("its dialect is known");
+    let plan = AssistPlan::new(profile, &AssistOptions::default()).expect("its dialect is known");
     let end = sidecar.begin_assist(sidecar.seat(0).expect("no limit"), plan, origin(Direction::Assist));
     let path = format!("/api/calls/{}", end.info().id);
     let call = loop {

@@ -47,7 +47,9 @@ pub(super) fn request<'a>(
 ) -> String {
     let said = |(speaker, text): &(Speaker, String)| {
         let who = if *speaker == Speaker::Caller { "Caller" } else { "Operator" };
-        format!("{who}: {}", one_line(text))
+        // A line of the prompt is a line of the call.
+        let text: String = text.chars().map(|letter| if letter.is_control() { ' ' } else { letter }).collect();
+        format!("{who}: {text}")
     };
     let lines: Vec<_> = lines.into_iter().map(said).collect();
     let host = hints.url.reveal().parse::<hyper::Uri>().ok();

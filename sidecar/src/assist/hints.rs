@@ -143,7 +143,7 @@ impl Prompter {
         match answer.status {
             200..=299 => match chat::read(&answer.body) {
                 Ok(hint) => Ok(hint.map(|hint| (hint, now - asked.since))),
-                Err(reason) => Err(self.fail(id, &reason)),
+                Err(reason) => Err(self.fail(id, &self.harmless(reason))),
             },
             status @ (401..=403) => {
                 warn!("AI {id}: the chat service answered {status}: no more hints in this call");

@@ -1,6 +1,7 @@
 //! One of the two: from the ring to the lines. Its stream is opened when it is first needed, kept over pauses, and opened
 //! anew when it is lost, with what was said meanwhile.
 
+use std::collections::VecDeque;
 use std::future::pending;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -27,6 +28,10 @@ use crate::{Outcome, Status};
 const GIVEN_MAX: Duration = Duration::from_millis(300);
 /// A server's errors beyond so many in a call are not logged.
 const COMPLAINTS_MAX: u32 = 10;
+/// A stream that nothing is said into for so long is closed.
+const IDLE_MAX: Duration = Duration::from_secs(60);
+/// After all attempts to reconnect, the next come at this distance.
+const LATER: Duration = Duration::from_secs(60);
 /// Up to this rate a phone's audio is taken for G.711, which it was or nearly is: half the bytes. [Hz]
 const NARROWBAND_HZ: u32 = 8000;
 
@@ -46,6 +51,12 @@ pub(super) struct Leg {
     /// Something is being said, as far as was told.
     guessing: bool,
     complaints: u32,
+    /// Understood by streams that are gone.
+    last: VecDeque<Said>,
+    /// At the end of the call, the one attempt was made for which there was no time to wait.
+    hurried: bool,
+    /// It was said that the stream is gone for longer.
+    given_up: bool,
     frame: Vec<i16>,
 }
 
@@ -88,6 +99,9 @@ impl Leg {
             recovery: Recovery::persistent(),
             guessing: false,
             complaints: 0,
+            last: VecDeque::new(),
+            hurried: false,
+            given_up: false,
             frame: Vec::new(),
         }
     }
@@ -137,6 +151,10 @@ impl Leg {
         }
         if !self.wanted && self.intake.is_empty() {
             stream.pause(now);
+            if stream.paused_for(now) >= IDLE_MAX {
+                // Services charge for an open stream, silent or not, and allow few at once. It is opened when it is needed.
+                return self.leave(State::Away(now));
+            }
         }
         if let Err(outcome) = stream.handle_timeout(now) {
             self.lose(outcome, now);
@@ -149,7 +167,11 @@ impl Leg {
             State::Opening(_) => return self.intake.is_empty(),
             State::Open(stream) if self.intake.is_empty() => stream.end(now),
             State::Open(_) => {}
-            State::Away(_) | State::Over => return true,
+            State::Away(_) if self.intake.is_empty() => return true,
+            // There is no time for a pause; but for one attempt there is.
+            State::Away(at) if !std::mem::replace(&mut self.hurried, true) => *at = now,
+            State::Away(_) => {}
+            State::Over => return true,
         }
         self.work(now);
         false
@@ -171,6 +193,14 @@ impl Leg {
     /// What was understood next: interim words or a line.
     pub(super) fn said(&mut self, now: Instant) -> Option<Said> {
         loop {
+            if let Some(said) = self.last.pop_front() {
+                match &said {
+                    Said::Line { .. } => self.guessing = false,
+                    Said::Interim(text) => self.guessing = !text.is_empty(),
+                    Said::Finished | Said::Complaint(_) | Said::Unrecognised(_) => continue,
+                }
+                return Some(said);
+            }
             let State::Open(stream) = &mut self.state else {
                 // What was begun is never told to its end.
                 return std::mem::take(&mut self.guessing).then(|| Said::Interim(String::new()));
@@ -179,7 +209,7 @@ impl Leg {
                 Ok(None) => return None,
                 Ok(Some(Said::Finished)) => {
                     if stream.is_ended() {
-                        self.leave();
+                        self.leave(State::Over);
                     } else {
                         self.lose(Outcome::new(Status::Lost, "the transcriber ended the stream"), now);
                     }
@@ -203,9 +233,18 @@ impl Leg {
         self.intake.dropped().as_millis() as u64 + self.tap.dropped() * 1000 / u64::from(rate.max(1))
     }
 
-    /// Takes leave of the stream, if there is one.
-    pub(super) fn leave(&mut self) {
-        if let State::Open(stream) = std::mem::replace(&mut self.state, State::Over) {
+    /// Nothing more is heard. What was understood by then can still be [taken](Leg::said).
+    pub(super) fn end(&mut self) {
+        self.leave(State::Over);
+        self.intake.clear();
+    }
+
+    /// Takes leave of the stream, if there is one, and goes on with `state`.
+    fn leave(&mut self, state: State) {
+        if let State::Open(mut stream) = std::mem::replace(&mut self.state, state) {
+            // What is certain of an unfinished line is a line: its audio is not sent again.
+            stream.give_up();
+            self.last.extend(std::iter::from_fn(|| stream.said().ok().flatten()));
             // OpenSSL resumes no TLS session of a connection that was dropped instead of closed.
             tokio::spawn(stream.close());
         }
@@ -220,6 +259,7 @@ impl Leg {
 
     fn begin(&mut self, stream: Box<Stream>, now: Instant) {
         self.state = State::Open(stream);
+        self.given_up = false;
         let again = self.recovery.up(now);
         let (id, speaker, dialect) = (self.id(), self.speaker.name(), &self.profile.dialect);
         match again {
@@ -234,7 +274,7 @@ impl Leg {
     /// There is no stream any more, or none yet, because of `outcome`.
     fn lose(&mut self, outcome: Outcome, now: Instant) {
         let ending = matches!(&self.state, State::Open(stream) if stream.is_ended());
-        self.leave();
+        self.leave(State::Over);
         if ending {
             return;
         }
@@ -249,6 +289,14 @@ impl Leg {
                 let attempt = self.recovery.attempts();
                 warn!("AI {id}: the {speaker} is not heard: {reason}: attempt {attempt} of {attempts} to reconnect");
                 self.state = State::Away(now + pause);
+            }
+            // A service that is away may be back within a call of hours.
+            Step::GiveUp(Outcome { status: Status::Lost | Status::ConnFail, reason, .. }) => {
+                if !std::mem::replace(&mut self.given_up, true) {
+                    let minutes = LATER.as_secs() / 60;
+                    warn!("AI {id}: the {speaker} is not heard: {reason}. Tried again every {minutes} min; the call goes on");
+                }
+                self.state = State::Away(now + LATER);
             }
             Step::GiveUp(Outcome { reason, .. }) => {
                 warn!("AI {id}: the {speaker} is not heard any more: {reason}. The call goes on");

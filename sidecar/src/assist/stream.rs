@@ -35,7 +35,7 @@ pub(super) struct Stream {
     places: Places,
     /// Audio given to the transcriber. [bytes]
     given: u64,
-    paused: bool,
+    paused: Option<Instant>,
     ended: bool,
     early: VecDeque<Transcribed>,
     linear: Vec<u8>,
@@ -72,7 +72,7 @@ pub(super) fn open(transcriber: Box<dyn Transcriber>, rate_hz: u32, connector: C
                 transcoder,
                 places: Places::default(),
                 given: 0,
-                paused: true,
+                paused: Some(Instant::now()),
                 ended: false,
                 early: VecDeque::new(),
                 linear: Vec::new(),
@@ -109,15 +109,26 @@ impl Stream {
         self.linear.extend(chunk.samples.iter().flat_map(|sample| sample.to_le_bytes()));
         self.transcoder.push(&self.linear, &mut self.wire);
         self.pass_on(now);
-        self.paused = false;
+        self.paused = None;
     }
 
     /// Nobody speaks for some time.
     pub(super) fn pause(&mut self, now: Instant) {
-        if !std::mem::replace(&mut self.paused, true) {
+        if self.paused.is_none() {
+            self.paused = Some(now);
             self.flush(now);
             self.transcriber.handle_pause(now.into());
         }
+    }
+
+    /// How long nothing has been said.
+    pub(super) fn paused_for(&self, now: Instant) -> Duration {
+        self.paused.map_or(Duration::ZERO, |since| now - since)
+    }
+
+    /// Nothing more comes from the service, or nobody waits for it: what is certain can be [taken](Stream::said).
+    pub(super) fn give_up(&mut self) {
+        self.transcriber.handle_lost();
     }
 
     /// Nothing more comes.
@@ -172,7 +183,7 @@ impl Stream {
                 Transcribed::Ready => {}
                 Transcribed::Interim { text, .. } => return Ok(Some(Said::Interim(text))),
                 Transcribed::Line { text, start_ms, end_ms } => {
-                    let start_ms = start_ms.map(|start_ms| self.places.of_start(start_ms));
+                    let start_ms = start_ms.map(|start_ms| self.places.of_start(start_ms.min(self.given_ms())));
                     let end_ms = end_ms.map(|end_ms| self.places.of_end(end_ms.min(self.given_ms())));
                     return Ok(Some(Said::Line { text, start_ms, end_ms }));
                 }

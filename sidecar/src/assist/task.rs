@@ -4,7 +4,6 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use ai_dialect::transcriber::Listening;
 use ai_media::tap::LegTap;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 use tracing::info;
@@ -22,6 +21,8 @@ use crate::stats::record;
 
 /// Longest wait for the last words when the call is over.
 const LAST_WORDS: Duration = Duration::from_secs(3);
+/// The same when somebody has ended the session: Asterisk may be on its way out, and waits no longer for anyone.
+const STOPPED_WITHIN: Duration = Duration::from_millis(400);
 
 /// An assistant at work.
 pub(super) struct Assistant {
@@ -36,10 +37,8 @@ pub(super) struct Assistant {
 
 impl Assistant {
     /// `taps` are the legs of this channel's party and of the other.
-    pub(super) fn new(plan: AssistPlan, tapped: Arc<Tapped>, taps: [LegTap; 2], call_id: String) -> Self {
-        let AssistPlan { profile, provider, options } = plan;
-        let language = options.language.clone().unwrap_or_else(|| profile.listening.language.clone());
-        let listening = Listening { call_id, language, ..profile.listening.clone() };
+    pub(super) fn new(plan: AssistPlan, tapped: Arc<Tapped>, taps: [LegTap; 2]) -> Self {
+        let AssistPlan { profile, provider, listening, options } = plan;
         let session = &tapped.session;
         let leg = |side, tap| Leg::new(Speaker::from(side), session, &profile, provider, listening.clone(), tap);
         let [this, other] = taps;
@@ -64,7 +63,8 @@ impl Assistant {
             }
         }
         self.prompter.cancel();
-        let until = Instant::now() + LAST_WORDS;
+        let patience = if self.session().is_stopped() { STOPPED_WITHIN } else { LAST_WORDS };
+        let until = Instant::now() + patience;
         self.hear(Instant::now());
         while Instant::now() < until {
             let [one, other] = self.legs.each_mut().map(|leg| leg.finish(Instant::now()));
@@ -73,7 +73,8 @@ impl Assistant {
             }
             self.next(|| tick.tick()).await;
         }
-        self.legs.iter_mut().for_each(Leg::leave);
+        self.legs.iter_mut().for_each(Leg::end);
+        self.listen(Instant::now());
         self.tell_interims();
         self.count();
     }
@@ -104,10 +105,8 @@ impl Assistant {
 
     /// Takes what was tapped.
     fn hear(&mut self, now: Instant) {
-        let gates = [self.tapped.this(), self.tapped.other()];
-        for (leg, (wanted, since)) in self.legs.iter_mut().zip(gates) {
-            leg.hear(wanted, since, now);
-        }
+        let (wanted, since) = self.tapped.conversing();
+        self.legs.iter_mut().for_each(|leg| leg.hear(wanted, since, now));
     }
 
     fn is_over(&self) -> bool {
@@ -117,7 +116,7 @@ impl Assistant {
     /// Finds out what the call does, and tells it if it is news.
     fn look(&mut self) {
         let state = match self.state {
-            _ if self.tapped.other().0 => CallState::Talking,
+            _ if self.tapped.conversing().0 => CallState::Talking,
             CallState::Ringing => CallState::Ringing,
             _ => CallState::OnHold,
         };

@@ -24,7 +24,8 @@ impl Sought {
         let number = if is_number && !digits.is_empty() { digits } else { text.to_owned() };
         let words: Vec<_> = text
             .split(|letter: char| !letter.is_alphanumeric())
-            .filter(|word| !word.is_empty())
+            // One letter begins too many words to look them all up.
+            .filter(|word| word.chars().count() > 1)
             // In quotation marks nothing of it is a command; the star is for its endings.
             .map(|word| format!("\"{word}\"*"))
             .collect();

@@ -113,7 +113,7 @@ impl Stage {
     pub(crate) fn call(&self, options: &str) -> Phones {
         let options = AssistOptions::parse(options).expect("valid");
         let profile = self.settings.assist_profile(options.profile.as_deref()).expect("it is there");
-        let plan = AssistPlan::new(&self.settings, profile, &options).expect("its dialect is known");
+        let plan = AssistPlan::new(profile, &options).expect("its dialect is known");
         let origin = Origin {
             direction: Direction::Assist,
             channel: "PJSIP/mango-00000001".to_owned(),

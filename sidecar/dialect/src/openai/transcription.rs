@@ -192,6 +192,12 @@ impl Transcriber for Transcription {
         self.give_out();
     }
 
+    /// What is transcribed waits only for what was said before it; of that, nothing is certain.
+    fn handle_lost(&mut self) {
+        self.items.retain(|item| item.state == State::Done);
+        self.give_out();
+    }
+
     fn poll_output(&mut self) -> Option<Transcribed> {
         self.outbox.pop()
     }
