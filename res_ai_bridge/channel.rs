@@ -78,14 +78,14 @@ impl Channel {
 
     /// The caller's number, if there is one.
     pub(crate) fn caller_number(&self) -> Option<String> {
-        let mut number = [0; NUMBER_MAX];
-        // SAFETY: the channel is valid (`from_raw`) and not locked by this thread; the shim fills the buffer up to its length
-        // and ends it with a NUL.
-        let number = unsafe {
-            ffi::ai_shim_caller_number(self.raw(), number.as_mut_ptr(), number.len());
-            CStr::from_ptr(number.as_ptr())
-        };
-        Some(number.to_string_lossy().into_owned()).filter(|number| !number.is_empty())
+        // SAFETY: the channel is valid (`from_raw`) and not locked by this thread; the buffer has that size.
+        text::<NUMBER_MAX>(|number, size| unsafe { ffi::ai_shim_caller_number(self.raw(), number, size) })
+    }
+
+    /// The number of whom the channel is connected with, if there is one.
+    pub(crate) fn connected_number(&self) -> Option<String> {
+        // SAFETY: as in `caller_number`.
+        text::<NUMBER_MAX>(|number, size| unsafe { ffi::ai_shim_connected_number(self.raw(), number, size) })
     }
 
     /// True if the call is answered.
@@ -154,14 +154,11 @@ impl Channel {
 
     /// The channel variable `name`; empty if there is none.
     pub(crate) fn variable(&self, name: &CStr) -> String {
-        let mut value = [0; VARIABLE_MAX];
-        // SAFETY: the channel is valid (`from_raw`) and not locked by this thread; the shim fills the buffer up to its length
-        // and ends it with a NUL.
-        let value = unsafe {
-            ffi::ai_shim_variable(self.raw(), name.as_ptr(), value.as_mut_ptr(), value.len());
-            CStr::from_ptr(value.as_ptr())
-        };
-        value.to_string_lossy().into_owned()
+        // SAFETY: as in `caller_number`; the name is NUL-terminated.
+        let value = text::<VARIABLE_MAX>(|value, size| unsafe {
+            ffi::ai_shim_variable(self.raw(), name.as_ptr(), value, size)
+        });
+        value.unwrap_or_default()
     }
 
     /// Runs the application `name` of another module; false if there is none of that name, or it wants the channel hung up.
@@ -311,6 +308,14 @@ impl Channel {
         // returns, and Asterisk copies what it keeps of a frame that is not marked as allocated.
         unsafe { ffi::ast_write(self.raw(), &mut frame.raw) };
     }
+}
+
+/// What `fill` puts into a buffer of that size, in front of a NUL; `None` if that is nothing.
+pub(crate) fn text<const SIZE: usize>(fill: impl FnOnce(*mut c_char, usize)) -> Option<String> {
+    let mut buffer = [0_u8; SIZE];
+    fill(buffer.as_mut_ptr().cast(), SIZE);
+    let text = CStr::from_bytes_until_nul(&buffer).ok()?.to_string_lossy();
+    (!text.is_empty()).then(|| text.into_owned())
 }
 
 /// Silence that is sent; see [`Channel::send_silence`].

@@ -18,7 +18,8 @@ use crate::surrogate::Surrogate;
 /// Longest number or name of a caller. [bytes]
 const CALLER_MAX: usize = 256;
 
-/// The channels of all sessions. One is in here only while its own thread is in the application, which holds it.
+/// The channels of all sessions. One is in here only while its own thread is in the application, which holds it, or while it
+/// is tapped.
 static CHANNELS: Mutex<BTreeMap<String, Held>> = Mutex::new(BTreeMap::new());
 
 fn channels() -> MutexGuard<'static, BTreeMap<String, Held>> {
@@ -41,7 +42,8 @@ pub(crate) struct Present<'a> {
 impl<'a> Present<'a> {
     pub(crate) fn new(session: &str, channel: &'a Channel) -> Self {
         if let Some(raw) = NonNull::new(channel.raw()) {
-            channels().insert(session.to_owned(), Held(raw));
+            // SAFETY: the channel outlives the value, which dismisses it.
+            unsafe { admit(session, raw) };
         }
         Self { session: session.to_owned(), _channel: channel }
     }
@@ -49,8 +51,21 @@ impl<'a> Present<'a> {
 
 impl Drop for Present<'_> {
     fn drop(&mut self) {
-        channels().remove(&self.session);
+        dismiss(&self.session);
     }
+}
+
+/// Makes `channel` the one of `session`.
+///
+/// # Safety
+/// The channel is valid until another takes its place, or it is [dismissed](dismiss).
+pub(crate) unsafe fn admit(session: &str, channel: NonNull<ffi::ast_channel>) {
+    channels().insert(session.to_owned(), Held(channel));
+}
+
+/// Forgets the channel of `session`.
+pub(crate) fn dismiss(session: &str) {
+    channels().remove(session);
 }
 
 /// A counted reference to a channel.

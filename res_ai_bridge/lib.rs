@@ -15,6 +15,8 @@
 //! | `module.rs` | load, unload, reload, and what lives in between |
 //! | `app.rs` | the application `AI()`, from arguments to variables |
 //! | `conversation.rs` | the media loop of one call, on its channel thread |
+//! | `assist.rs` | the applications `AIAssist()` and `StopAIAssist()` |
+//! | `tap.rs` | a call between two people, listened to on whatever thread services its channel |
 //! | `originate.rs` | outbound calls: dialling, and the thread that a call lives on |
 //! | `machine.rs` | whether a person or an answering machine has answered |
 //! | `exchange.rs`, `surrogate.rs`, `keys.rs` | what tools do here: variables, routines of the dialplan, keys for the phone |
@@ -24,6 +26,7 @@
 
 mod ami;
 mod app;
+mod assist;
 mod channel;
 mod cli;
 mod config;
@@ -38,4 +41,5 @@ mod module;
 mod originate;
 mod realtime;
 mod surrogate;
+mod tap;
 mod wake;

@@ -14,7 +14,7 @@ use arc_swap::{ArcSwap, ArcSwapOption};
 use tracing::{error, info, warn};
 
 use crate::originate::{self, Originator};
-use crate::{ami, app, config, exchange, ffi, guard, log};
+use crate::{ami, app, config, exchange, ffi, guard, log, tap};
 
 static BRIDGE: ArcSwapOption<Bridge> = ArcSwapOption::const_empty();
 
@@ -65,7 +65,7 @@ fn load() -> bool {
             return false;
         }
     };
-    let (workers, profiles) = (sidecar.workers(), settings.profiles.len());
+    let (workers, profiles) = (sidecar.workers(), count_profiles(&settings));
     let ami_events = match ami::Events::start(&sidecar) {
         Ok(thread) => thread,
         Err(problem) => {
@@ -84,9 +84,9 @@ fn load() -> bool {
         }
     };
     BRIDGE.store(Some(Arc::new(Bridge { sidecar, settings: ArcSwap::new(settings), ami_events, observers })));
-    // SAFETY: the name is a NUL-terminated string; the functions registered live as long as the process.
-    if unsafe { ffi::ai_shim_register_application(c"AI".as_ptr()) } != 0 {
-        error!("AI: there is an application AI() already; another module has it");
+    // SAFETY: the functions registered live as long as the process.
+    if unsafe { ffi::ai_shim_register_applications() } != 0 {
+        error!("AI: there is an application AI(), AIAssist() or StopAIAssist() already; another module has it");
         close(UNLOAD_PATIENCE);
         return false;
     }
@@ -120,12 +120,12 @@ fn take_down() {
     // come out. New calls end at once meanwhile.
     close(UNLOAD_PATIENCE);
     let deadline = Instant::now() + UNLOAD_PATIENCE;
-    while app::running() + originate::running() > 0 && Instant::now() < deadline {
+    while app::running() + originate::running() + tap::running() > 0 && Instant::now() < deadline {
         thread::sleep(Duration::from_millis(10));
     }
-    // SAFETY: the application is ours; commands and exit handler that are not registered are not found.
+    // SAFETY: the applications are ours; commands and exit handler that are not registered are not found.
     unsafe {
-        ffi::ast_unregister_application(c"AI".as_ptr());
+        ffi::ai_shim_unregister_applications();
         ffi::ai_shim_unregister_cli(TESTS);
         ffi::ai_shim_unregister_ami();
         ffi::ai_shim_unregister_surrogates();
@@ -157,7 +157,7 @@ extern "C" fn res_ai_bridge_reload() -> c_int {
                 if settings.general.workers != bridge.settings().general.workers {
                     warn!("AI: a new number of workers takes effect when the module is loaded again");
                 }
-                info!("AI: new configuration with {} profiles in force for new calls", settings.profiles.len());
+                info!("AI: new configuration with {} profiles in force for new calls", count_profiles(&settings));
                 bridge.observers.follow(&settings);
                 bridge.settings.store(settings);
             }
@@ -165,6 +165,10 @@ extern "C" fn res_ai_bridge_reload() -> c_int {
         }
         0
     })
+}
+
+fn count_profiles(settings: &Settings) -> usize {
+    settings.profiles.len() + settings.assist_profiles.len()
 }
 
 fn start_sidecar(workers: usize) -> std::io::Result<Sidecar> {

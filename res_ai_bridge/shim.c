@@ -1,5 +1,8 @@
 #include "shim.h"
 
+#include "asterisk/audiohook.h"
+#include "asterisk/datastore.h"
+
 /*** MODULEINFO
 	<support_level>extended</support_level>
  ***/
@@ -30,9 +33,37 @@ static int cli_count(int with_tests)
 	return ARRAY_LEN(cli) - (with_tests ? 0 : 1);
 }
 
-int ai_shim_register_application(const char *name)
+static const struct {
+	const char *name;
+	int (*function)(struct ast_channel *channel, const char *arguments);
+} applications[] = {
+	{ "AI", res_ai_bridge_exec },
+	{ "AIAssist", res_ai_bridge_assist },
+	{ "StopAIAssist", res_ai_bridge_stop_assist },
+};
+
+static void unregister_applications(size_t count)
 {
-	return ast_register_application_xml(name, res_ai_bridge_exec);
+	for (size_t i = 0; i < count; i++) {
+		ast_unregister_application(applications[i].name);
+	}
+}
+
+int ai_shim_register_applications(void)
+{
+	for (size_t i = 0; i < ARRAY_LEN(applications); i++) {
+		if (ast_register_application_xml(applications[i].name, applications[i].function)) {
+			/* One of that name is another module's, and stays. */
+			unregister_applications(i);
+			return -1;
+		}
+	}
+	return 0;
+}
+
+void ai_shim_unregister_applications(void)
+{
+	unregister_applications(ARRAY_LEN(applications));
 }
 
 int ai_shim_register_cli(int with_tests)
@@ -251,6 +282,145 @@ void ai_shim_caller(struct ast_channel *channel, char *number, char *name, size_
 
 	ast_copy_string(number, S_COR(id->number.valid, id->number.str, ""), size);
 	ast_copy_string(name, S_COR(id->name.valid, id->name.str, ""), size);
+}
+
+void ai_shim_connected_number(struct ast_channel *channel, char *number, size_t size)
+{
+	SCOPED_CHANNELLOCK(lock, channel);
+	const struct ast_party_number *connected = &ast_channel_connected(channel)->id.number;
+	ast_copy_string(number, S_COR(connected->valid, connected->str, ""), size);
+}
+
+/* A tap, owned by its datastore: that keeps the module loaded, and moves with the hook when the channel gets another line. */
+struct tap {
+	struct ast_audiohook hook;
+	struct ast_datastore *datastore;
+	void *rust;
+};
+
+static void end_tap(struct tap *tap)
+{
+	void *rust = tap->rust;
+	tap->rust = NULL;
+	if (rust) {
+		res_ai_bridge_tap_over(rust);
+	}
+}
+
+static void destroy_tap(void *data)
+{
+	struct tap *tap = data;
+	end_tap(tap);
+	ast_audiohook_destroy(&tap->hook);
+	ast_free(tap);
+}
+
+static void move_tap(void *data, struct ast_channel *from, struct ast_channel *to)
+{
+	struct tap *tap = data;
+	if (tap->rust) {
+		res_ai_bridge_tap_moved(tap->rust, to);
+	}
+}
+
+static const struct ast_datastore_info tap_info = {
+	.type = "AIAssist",
+	.chan_fixup = move_tap,
+	.destroy = destroy_tap,
+};
+
+/*
+ * Has the hooks' translator of this direction made anew. It is kept for as long as the frames' format stays the same, and in
+ * some builds of Asterisk drops all frames whose numbers are below those that it has seen. A frame without audio in a format
+ * that is not its own replaces it, and reaches no hook; one of the two is not.
+ */
+static void refresh_translator(struct ast_channel *channel, enum ast_audiohook_direction direction)
+{
+	struct ast_format *formats[] = { ast_format_ulaw, ast_format_alaw };
+	for (size_t i = 0; i < ARRAY_LEN(formats); i++) {
+		struct ast_frame blank = { .frametype = AST_FRAME_VOICE, .subclass.format = formats[i], .samples = 160, .src = "AIAssist" };
+		ast_audiohook_write_list(channel, ast_channel_audiohooks(channel), direction, &blank);
+	}
+}
+
+/* With the channel locked, if there is one. What it answers means: the frame is as it was, so nothing is encoded anew. */
+static int tap_frame(struct ast_audiohook *hook, struct ast_channel *channel, struct ast_frame *frame, enum ast_audiohook_direction direction)
+{
+	struct tap *tap = (struct tap *) hook;
+
+	if (hook->status == AST_AUDIOHOOK_STATUS_DONE) {
+		/* Off its list for good: the channel hangs up, or the order given below is carried out. The core is done with it. */
+		end_tap(tap);
+		if (channel && !ast_channel_datastore_remove(channel, tap->datastore)) {
+			ast_datastore_free(tap->datastore);
+		}
+		return 1;
+	}
+	if (channel && frame && frame->frametype == AST_FRAME_VOICE && frame->data.ptr && tap->rust) {
+		int music = ast_test_flag(ast_channel_flags(channel), AST_FLAG_MOH) || ast_channel_hold_state(channel) == AST_CONTROL_HOLD;
+		int own = direction == AST_AUDIOHOOK_DIRECTION_READ;
+		switch (res_ai_bridge_tap_frame(tap->rust, own, frame->data.ptr, frame->datalen / sizeof(int16_t),
+			ast_format_get_sample_rate(frame->subclass.format), ast_channel_is_bridged(channel), music)) {
+		case AI_TAP_OFF:
+			/* A hook must not be removed from within: the core takes it off before the next frame. */
+			ast_audiohook_update_status(hook, AST_AUDIOHOOK_STATUS_SHUTDOWN);
+			break;
+		case AI_TAP_REFRESH:
+			refresh_translator(channel, own ? AST_AUDIOHOOK_DIRECTION_WRITE : AST_AUDIOHOOK_DIRECTION_READ);
+			break;
+		}
+	}
+	return 1;
+}
+
+int ai_shim_tap(struct ast_channel *channel, void *rust)
+{
+	struct tap *tap = ast_calloc(1, sizeof(*tap));
+	struct ast_datastore *datastore = tap ? ast_datastore_alloc(&tap_info, NULL) : NULL;
+
+	if (!datastore) {
+		ast_free(tap);
+		res_ai_bridge_tap_over(rust);
+		return -1;
+	}
+	ast_audiohook_init(&tap->hook, AST_AUDIOHOOK_TYPE_MANIPULATE, tap_info.type, AST_AUDIOHOOK_MANIPULATE_ALL_RATES);
+	tap->hook.manipulate_callback = tap_frame;
+	tap->rust = rust;
+	tap->datastore = datastore;
+	datastore->data = tap;
+
+	SCOPED_CHANNELLOCK(lock, channel);
+	if (ast_audiohook_attach(channel, &tap->hook)) {
+		ast_datastore_free(datastore);
+		return -1;
+	}
+	ast_channel_datastore_add(channel, datastore);
+	return 0;
+}
+
+void ai_shim_untap(struct ast_channel *channel)
+{
+	SCOPED_CHANNELLOCK(lock, channel);
+	struct ast_datastore *datastore;
+
+	while ((datastore = ast_channel_datastore_find(channel, &tap_info, NULL))) {
+		struct tap *tap = datastore->data;
+		if (tap->rust) {
+			res_ai_bridge_tap_dismissed(tap->rust);
+		}
+		ast_audiohook_remove(channel, &tap->hook);
+		ast_channel_datastore_remove(channel, datastore);
+		ast_datastore_free(datastore);
+	}
+}
+
+int ai_shim_tapped(struct ast_channel *channel, char *id, size_t size)
+{
+	SCOPED_CHANNELLOCK(lock, channel);
+	struct ast_datastore *datastore = ast_channel_datastore_find(channel, &tap_info, NULL);
+	struct tap *tap = datastore ? datastore->data : NULL;
+
+	return tap && tap->rust && res_ai_bridge_tap_session(tap->rust, id, size);
 }
 
 void ai_shim_variable(struct ast_channel *channel, const char *variable, char *value, size_t size)

@@ -31,6 +31,19 @@ int res_ai_bridge_load(void);
 int res_ai_bridge_unload(void);
 int res_ai_bridge_reload(void);
 int res_ai_bridge_exec(struct ast_channel *channel, const char *arguments);
+int res_ai_bridge_assist(struct ast_channel *channel, const char *arguments);
+int res_ai_bridge_stop_assist(struct ast_channel *channel, const char *arguments);
+/* A frame of a tapped channel, with the channel locked: `own` of its own party, else of what that hears. Answers AI_TAP_… */
+enum ai_shim_tap_answer { AI_TAP_OFF, AI_TAP_ON, AI_TAP_REFRESH };
+int res_ai_bridge_tap_frame(void *tap, int own, const int16_t *samples, size_t count, unsigned int rate, int bridged, int music);
+/* The session's id; 0 if it is over. With the channel locked. */
+int res_ai_bridge_tap_session(void *tap, char *id, size_t size);
+/* Asterisk has put it on another channel, which is locked. */
+void res_ai_bridge_tap_moved(void *tap, struct ast_channel *channel);
+/* The dialplan takes it off. With the channel locked. */
+void res_ai_bridge_tap_dismissed(void *tap);
+/* Nothing refers to it any more. */
+void res_ai_bridge_tap_over(void *tap);
 char *res_ai_bridge_cli_show_sessions(struct ast_cli_entry *entry, int command, struct ast_cli_args *arguments);
 char *res_ai_bridge_cli_show_session(struct ast_cli_entry *entry, int command, struct ast_cli_args *arguments);
 char *res_ai_bridge_cli_show_profiles(struct ast_cli_entry *entry, int command, struct ast_cli_args *arguments);
@@ -59,7 +72,8 @@ int res_ai_bridge_ami_hangup(struct mansession *client, const struct message *ac
 extern const int ai_shim_load_success;
 extern const int ai_shim_load_decline;
 
-int ai_shim_register_application(const char *name);
+int ai_shim_register_applications(void);
+void ai_shim_unregister_applications(void);
 int ai_shim_register_cli(int with_tests);
 void ai_shim_unregister_cli(int with_tests);
 void ai_shim_log(int level, const char *file, int line, const char *function, const char *text);
@@ -96,6 +110,14 @@ struct ast_format *ai_shim_write_format(struct ast_channel *channel);
 /* A channel without a line, locked by nobody, with a copy of the call's variables; NULL when there is no memory. */
 struct ast_channel *ai_shim_surrogate(struct ast_channel *call, const char *session, unsigned int number);
 void ai_shim_caller(struct ast_channel *channel, char *number, char *name, size_t size);
+/* Fills `number`, of `size` bytes, with the number of whom the channel is connected with; with nothing if there is none. */
+void ai_shim_connected_number(struct ast_channel *channel, char *number, size_t size);
+/* Taps a channel. `tap` is Rust's; res_ai_bridge_tap_over() gets it back, at once if this fails. 0: done. */
+int ai_shim_tap(struct ast_channel *channel, void *tap);
+/* Takes every tap off. */
+void ai_shim_untap(struct ast_channel *channel);
+/* Fills `id`, of `size` bytes, with the session of the channel's tap. 0: there is none that listens. */
+int ai_shim_tapped(struct ast_channel *channel, char *id, size_t size);
 /* Fills `value`, of `size` bytes, with a channel variable; with nothing if there is none. */
 void ai_shim_variable(struct ast_channel *channel, const char *variable, char *value, size_t size);
 int ai_shim_register_surrogates(void);
