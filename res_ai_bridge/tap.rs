@@ -184,8 +184,13 @@ extern "C" fn res_ai_bridge_tap_moved(tap: *mut c_void, channel: *mut ffi::ast_c
 
 #[unsafe(no_mangle)]
 extern "C" fn res_ai_bridge_tap_dismissed(tap: *mut c_void) {
-    // SAFETY: as in `res_ai_bridge_tap_frame`.
-    guard::enter((), || unsafe { &(*tap.cast::<Tap>()).end }.complete());
+    guard::enter((), || {
+        // SAFETY: as in `res_ai_bridge_tap_frame`.
+        let end = unsafe { &(*tap.cast::<Tap>()).end };
+        if !end.is_stopped() {
+            end.complete();
+        }
+    });
 }
 
 #[unsafe(no_mangle)]

@@ -7,7 +7,7 @@ use rig::{Ami, CallEvent, Ended, PhoneCall};
 use crate::common::eventually;
 use crate::common::signal::codes;
 use crate::common::witness::undisturbed;
-use crate::{Desk, LATE, Legs, SOON, Talk, to};
+use crate::{Desk, LATE, Legs, SOON, Talk, chord, is_loud, to};
 
 /// What the phones may press, the caller or the operator: on the channel of whoever does.
 const FEATURES: &str = "[applicationmap]\nstart = *1,self,AIAssist,desk\nstop = *2,self,StopAIAssist\n";
@@ -135,6 +135,13 @@ fn a_call_that_is_not_answered_leaves_nothing() {
     let caller = desk.phone(rig::Codec::Alaw).dial(&to('5', &operator)).expect("the phone dials");
     operator.wait_for(CallEvent::Ringing, SOON).expect("it rings");
     eventually("a session waits", SOON, || sessions(&desk) == 1);
+    operator.send_early_media();
+    for call in [&caller, &operator] {
+        call.play(&chord(17).at_rate(8000));
+    }
+    eventually("the caller hears what comes before the answer", SOON, || is_loud(&caller.heard().pcm()));
+    std::thread::sleep(LATE);
+    assert!(desk.stage.agent.attempts().is_empty(), "nobody else does");
     caller.hang_up();
     caller.wait_for(CallEvent::Ended(Ended::Cancelled), SOON).expect("it is over");
     desk.stage.assert_nothing_left();

@@ -14,7 +14,7 @@ use tokio::time::Instant;
 use tokio_tungstenite::tungstenite::Message;
 use tracing::{debug, info, warn};
 
-use super::intake::Intake;
+use super::intake::{Chunk, Intake};
 use super::stream::{self, Opening, Said, Stream};
 use crate::events::Speaker;
 use crate::outcome::one_line;
@@ -147,13 +147,14 @@ impl Leg {
         {
             given += chunk.duration();
             let call_time = chunk.at.saturating_duration_since(self.session.info.started);
-            stream.give(&chunk, call_time.as_millis() as u64, now);
+            stream.give(chunk, call_time.as_millis() as u64, now);
         }
         if !self.wanted && self.intake.is_empty() {
             stream.pause(now);
             if stream.paused_for(now) >= IDLE_MAX {
                 // Services charge for an open stream, silent or not, and allow few at once. It is opened when it is needed.
-                return self.leave(State::Away(now));
+                self.leave(State::Away(now));
+                return;
             }
         }
         if let Err(outcome) = stream.handle_timeout(now) {
@@ -239,15 +240,17 @@ impl Leg {
         self.intake.clear();
     }
 
-    /// Takes leave of the stream, if there is one, and goes on with `state`.
-    fn leave(&mut self, state: State) {
-        if let State::Open(mut stream) = std::mem::replace(&mut self.state, state) {
-            // What is certain of an unfinished line is a line: its audio is not sent again.
-            stream.give_up();
-            self.last.extend(std::iter::from_fn(|| stream.said().ok().flatten()));
-            // OpenSSL resumes no TLS session of a connection that was dropped instead of closed.
-            tokio::spawn(stream.close());
-        }
+    /// Takes leave of the stream, if there is one, and goes on with `state`. Answers what it was given last and has not
+    /// written down.
+    fn leave(&mut self, state: State) -> Vec<Chunk> {
+        let State::Open(mut stream) = std::mem::replace(&mut self.state, state) else { return Vec::new() };
+        // What is certain of an unfinished line is a line: its audio is not sent again.
+        stream.give_up();
+        self.last.extend(std::iter::from_fn(|| stream.said().ok().flatten()));
+        let unwritten = stream.take_unwritten();
+        // OpenSSL resumes no TLS session of a connection that was dropped instead of closed.
+        tokio::spawn(stream.close());
+        unwritten
     }
 
     fn open(&mut self, rate_hz: u32) {
@@ -274,10 +277,11 @@ impl Leg {
     /// There is no stream any more, or none yet, because of `outcome`.
     fn lose(&mut self, outcome: Outcome, now: Instant) {
         let ending = matches!(&self.state, State::Open(stream) if stream.is_ended());
-        self.leave(State::Over);
+        let unwritten = self.leave(State::Over);
         if ending {
             return;
         }
+        self.intake.put_back(unwritten.into_iter());
         // In the middle of a call no end is in order.
         let status = if outcome.status == Status::Complete { Status::Lost } else { outcome.status };
         let attempts = self.profile.reconnect_attempts;
