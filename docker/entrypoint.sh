@@ -9,6 +9,7 @@ set -eu
 
 etc=/run/asterisk/etc
 state=/var/lib/asterisk
+stopping=
 secrets='OPENAI_API_KEY ELEVENLABS_API_KEY AI_API_KEY AI_BRIDGE_TOKEN AI_BRIDGE_WEBHOOK_SECRET SIP_PASSWORD TRUNK_PASSWORD'
 
 say() { printf 'container: %s\n' "$*"; }
@@ -212,6 +213,7 @@ configure() {
 # Calls that are up may go on for DRAIN_S, while no new ones are taken; then they are hung up.
 stop() {
     trap '' TERM INT
+    stopping=yes
     left=${DRAIN_S:-0}
     if [ "$left" -gt 0 ]; then
         say "no new calls; those that are up have $left s"
@@ -233,9 +235,9 @@ pbx=$!
 trap stop TERM INT
 status=0
 wait "$pbx" || status=$?
-# A signal ends `wait` before Asterisk has ended.
-while kill -0 "$pbx" 2>/dev/null; do
+# A signal ends the first `wait` before Asterisk has ended.
+if [ -n "$stopping" ]; then
     status=0
     wait "$pbx" || status=$?
-done
+fi
 exit "$status"
