@@ -55,7 +55,7 @@ up: build setup ## Run Asterisk and the practice agent for a softphone, until Ct
 	@$(WITH_ASTERISK) cargo build --quiet --release -p practice-agent -p rig
 	@$(WITH_ASTERISK) exec target/release/rig up --profile $(PROFILE)
 
-test: lint unit wire integration ## Everything CI runs: lint, unit tests, wire formats, integration tests with a real Asterisk
+test: lint unit wire integration package-test image-test ## Everything CI runs: lint, tests with a real Asterisk, packages, the image
 
 lint: setup-build ## Formatting, clippy and documentation, warnings are errors
 	@cargo fmt --all --check

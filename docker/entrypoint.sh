@@ -188,6 +188,9 @@ EOF
 
 configure() {
     umask 077
+    for name in VERBOSE DRAIN_S; do
+        case $(value "$name") in *[!0-9]*) die "$name: a whole number" ;; esac
+    done
     rm -rf "$etc"
     cp -rL /etc/asterisk "$etc"
     chmod -R u+w "$etc"

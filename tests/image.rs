@@ -3,6 +3,7 @@
 //! Each container is published on a loopback address of its own, so that nothing else on the machine is in the way.
 
 use std::fs;
+use std::net::{TcpListener, UdpSocket};
 use std::path::PathBuf;
 use std::process::{Command, Output};
 use std::thread;
@@ -68,7 +69,26 @@ impl Container {
 
     /// `docker run`, with as little as possible, published on `address`.
     fn run(address: &'static str, arguments: &[&str]) -> Self {
-        let publish = |ports: &str| format!("--publish={address}:{ports}");
+        let publish = ["5060:5060/udp", "10000-10100:10000-10100/udp", "9000:9000"];
+        let publish = publish.map(|ports| format!("--publish={address}:{ports}"));
+        let arguments: Vec<_> = publish.iter().map(String::as_str).chain(arguments.iter().copied()).collect();
+        Self::start(address, &arguments)
+    }
+
+    /// The same on the host's network.
+    fn on_host(address: &'static str, arguments: &[&str]) -> Self {
+        let own = [
+            "--network=host",
+            "--env",
+            &format!("SIP_BIND={address}:5060"),
+            "--env",
+            &format!("AI_BRIDGE_HTTP_BIND={address}:9000"),
+        ];
+        let arguments: Vec<_> = own.into_iter().chain(arguments.iter().copied()).collect();
+        Self::start(address, &arguments)
+    }
+
+    fn start(address: &'static str, arguments: &[&str]) -> Self {
         let name = run(Command::new("docker")
             .args(["run", "--detach", "--read-only", "--cap-drop=ALL", "--tmpfs=/run/asterisk:uid=5060,gid=5060"])
             .args([
@@ -77,7 +97,6 @@ impl Container {
                 "--env",
                 &format!("EXTERNAL_ADDRESS={address}"),
             ])
-            .args(["5060:5060/udp", "10000-10100:10000-10100/udp", "9000:9000"].map(publish))
             .args(arguments)
             .arg(IMAGE));
         Self { name, address, composed: false }
@@ -181,6 +200,20 @@ fn after_compose_up_a_phone_hears_the_practice_agent_until_the_container_is_stop
     let status = container.says(&["grep", "-E", "^(CapEff|CapBnd|NoNewPrivs):", "/proc/1/status"]);
     let fields: Vec<_> = status.split_whitespace().collect();
     assert_eq!(fields, ["CapEff:", "0000000000000000", "CapBnd:", "0000000000000000", "NoNewPrivs:", "1"]);
+    let listening = container.says(&[
+        "sh",
+        "-c",
+        "tail -qn +2 /proc/net/udp /proc/net/udp6; grep -h ' 0A ' /proc/net/tcp /proc/net/tcp6",
+    ]);
+    for socket in listening.lines() {
+        let (address, port) = socket.split_whitespace().nth(1).and_then(|own| own.split_once(':')).expect("a socket");
+        let port = u16::from_str_radix(port, 16).expect("a port");
+        // Little-endian: 127.x.x.x, where the practice agent is, and Docker's name server.
+        let inside = address.ends_with("7F");
+        // PJSIP asks name servers from a port of its own, one of those for clients (32768 and up on Linux).
+        let asks = port >= 32768 && socket.contains(" 07 ");
+        assert!(inside || asks || matches!(port, 5060 | 9000 | 10000..=10100), "{port} is open: {socket}");
+    }
     assert_eq!(container.says(&["find", "/var/log", "-type", "f"]), "", "the log is on stdout alone");
     let until = Instant::now() + PATIENCE;
     while container.inspect("{{.State.Health.Status}}") != "healthy" {
@@ -246,6 +279,19 @@ fn a_phone_that_others_could_reach_has_a_password_that_nobody_knows() {
     docker(&["restart", &container.name]);
     container.wait_up();
     assert_eq!(container.says(&["cat", "/var/lib/asterisk/sip-password"]), password, "a restart makes a new password");
+}
+
+#[test]
+#[ignore = "needs a Docker engine: make image-test"]
+fn on_the_hosts_network_it_listens_where_it_is_told_to() {
+    let container = Container::on_host("127.77.0.7", &["--env=SIP_ADDRESS=127.77.0.7", "--env=AI_PROFILE=practice"]);
+    container.wait_up();
+    let call = container.phone("1001pass").dial("7000").expect("SIPp runs");
+    let answered = call.wait_answered(SOON).unwrap_or_else(|problem| panic!("{problem}"));
+    wait_voice(&call, answered);
+    assert!(UdpSocket::bind("127.0.0.1:5060").is_ok(), "SIP is open on another address, too");
+    assert!(TcpListener::bind("127.0.0.1:9000").is_ok(), "the control API is open on another address, too");
+    assert_eq!(container.says(&["healthcheck.sh"]), "");
 }
 
 #[test]
@@ -321,6 +367,7 @@ fn a_setting_that_is_wrong_ends_the_container_with_a_sentence() {
         ("AI_PROFILE=nobody", "no section [nobody]"),
         ("OPENAI_API_KEY_FILE=/run/secrets/none", "/run/secrets/none cannot be read"),
         ("TRUNK_USER=me", "TRUNK_DOMAIN is not"),
+        ("DRAIN_S=soon", "DRAIN_S: a whole number"),
     ] {
         let container = Container::run("127.77.0.5", &["--env", setting]);
         let code = docker(&["wait", &container.name]);
