@@ -8,35 +8,40 @@ CHECKED := target/checked/libres_ai_bridge.so
 PROFILE ?= practice
 export CARGO_TARGET_DIR := $(CURDIR)/target
 
-# Asterisk's directory for $(1), a line of `core show settings`: from the running Asterisk, else from its
-# configuration ($(2)), else where distributions put it ($(3)).
-asterisk_dir = $(firstword $(shell { asterisk -rx 'core show settings' | sed -n 's/^ *$(1): *//p'; \
-	sed -n 's/^ *$(2) *=>* *//p' /etc/asterisk/asterisk.conf; ls -d $(3); } 2>/dev/null))
-MODULE_DIR = $(call asterisk_dir,Module directory,astmoddir,/usr/lib/*/asterisk/modules /usr/lib64/asterisk/modules /usr/lib/asterisk/modules)
-CONFIG_DIR = $(call asterisk_dir,Configuration directory,astetcdir,/etc/asterisk)
-DATA_DIR = $(call asterisk_dir,Data directory,astdatadir,/usr/share/asterisk /var/lib/asterisk)
+# Recipes that compile or run: with the Asterisk that set-up has found or built, or the one whose headers are named
+# (ASTERISK_INCLUDE_DIR, or PREFIX of an Asterisk built from source).
+ASTERISK_INCLUDE_DIR ?= $(if $(PREFIX),$(PREFIX)/include)
+WITH_ASTERISK = set -a; if [ -e target/rig.env ]; then . target/rig.env; fi; \
+	$(if $(ASTERISK_INCLUDE_DIR),ASTERISK_INCLUDE_DIR=$(ASTERISK_INCLUDE_DIR);) set +a;
 
-# Recipes that compile or run: with the Asterisk that set-up has found or built.
-WITH_ASTERISK = set -a; . target/rig.env; set +a;
+# What the script that installs may be told (docs/installing.md).
+INSTALL = DESTDIR="$(DESTDIR)" PREFIX="$(PREFIX)" MODULE_DIR="$(MODULE_DIR)" CONFIG_DIR="$(CONFIG_DIR)" DATA_DIR="$(DATA_DIR)" \
+	packaging/install.sh
 
 .DEFAULT_GOAL := build
-.PHONY: build install demo demo-outbound up test lint unit wire integration bench bench-docs checked setup setup-build clean help
+.PHONY: build install uninstall deb package-test image image-test demo demo-outbound up test lint unit wire integration bench bench-docs checked setup setup-build clean help
 
 build: setup-build ## Build the module: target/release/libres_ai_bridge.so (default)
 	@$(WITH_ASTERISK) cargo build --release
 
-install: build ## Install module, help texts and configuration into this machine's Asterisk (DESTDIR works)
-	@test -n "$(MODULE_DIR)" || { echo "No Asterisk was found. Say where: make install MODULE_DIR=… CONFIG_DIR=… DATA_DIR=…"; exit 1; }
-	@install -D -m 755 $(MODULE) "$(DESTDIR)$(MODULE_DIR)/.res_ai_bridge.so.new"
-	@mv "$(DESTDIR)$(MODULE_DIR)/.res_ai_bridge.so.new" "$(DESTDIR)$(MODULE_DIR)/res_ai_bridge.so"
-	@install -D -m 644 -t "$(DESTDIR)$(DATA_DIR)/documentation/thirdparty" res_ai_bridge/res_ai_bridge-en_US.xml
-	@install -D -m 644 -t "$(DESTDIR)$(CONFIG_DIR)" asterisk-conf/ai_bridge.conf.sample
-	@cd asterisk-conf; for file in ai_bridge.conf instructions.md; do \
-		test -e "$(DESTDIR)$(CONFIG_DIR)/$$file" && continue; \
-		install -m 640 $$file "$(DESTDIR)$(CONFIG_DIR)/"; \
-		if getent group asterisk >/dev/null; then chgrp asterisk "$(DESTDIR)$(CONFIG_DIR)/$$file"; fi; done
-	@echo "Installed in $(DESTDIR)$(MODULE_DIR). Now: asterisk -rx 'module load res_ai_bridge.so'"
-	@echo "After an update restart Asterisk: the old module stays in memory until then."
+install: build ## Install module, help texts and configuration into this machine's Asterisk (DESTDIR, PREFIX: docs/installing.md)
+	@$(INSTALL) install
+
+uninstall: ## Take them out again; the configuration stays
+	@$(INSTALL) uninstall
+
+deb: build ## A Debian package for the Asterisk that was built against: target/deb/
+	@packaging/deb.sh
+
+package-test: deb ## Install, use and purge the package in a clean root of Debian's Asterisk
+	@$(WITH_ASTERISK) cargo build --quiet --release -p practice-agent
+	@tests/packaging.sh
+
+image: ## The Docker image res_ai_bridge, also where no registry can be reached (docs/docker.md)
+	@docker/with-engine.sh docker/build.sh
+
+image-test: setup ## Build the image, run it as compose.yaml does, call it with a SIP phone
+	@docker/with-engine.sh sh -ec 'docker/build.sh; $(WITH_ASTERISK) cargo test --release -p res_ai_bridge --test image -- --ignored --nocapture --test-threads 1'
 
 demo: build setup ## Place a real call to the AI and show what happens (PROFILE=assistant: to OpenAI)
 	@$(WITH_ASTERISK) cargo build --quiet --release -p practice-agent -p rig
@@ -50,7 +55,7 @@ up: build setup ## Run Asterisk and the practice agent for a softphone, until Ct
 	@$(WITH_ASTERISK) cargo build --quiet --release -p practice-agent -p rig
 	@$(WITH_ASTERISK) exec target/release/rig up --profile $(PROFILE)
 
-test: lint unit wire integration ## Everything CI runs: lint, unit tests, wire formats, integration tests with a real Asterisk
+test: lint unit wire integration package-test image-test ## Everything CI runs: lint, tests with a real Asterisk, packages, the image
 
 lint: setup-build ## Formatting, clippy and documentation, warnings are errors
 	@cargo fmt --all --check
@@ -96,7 +101,7 @@ setup: ## Packages and an Asterisk 22 for building and testing
 	@tests/rig/setup.sh
 
 setup-build:
-	@tests/rig/setup.sh build
+	@$(if $(ASTERISK_INCLUDE_DIR),,tests/rig/setup.sh build)
 
 clean: ## Remove everything that was built (not the Asterisk root in the cache folder)
 	@rm -rf target demo

@@ -1,5 +1,6 @@
 //! A SIP phone that dials into a [`Rig`].
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::Child;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -27,19 +28,19 @@ pub struct Phone {
 impl Phone {
     /// A phone with A-law.
     pub fn new(rig: &Rig) -> Self {
-        let parties = Parties {
-            asterisk: rig.sip_addr(),
-            user: "1001".into(),
-            password: "1001pass".into(),
-            role: Role::IsCalled,
-        };
+        Self::at(rig.sip_addr(), rig.directory().join("run"))
+    }
+
+    /// A phone with A-law for an Asterisk that is no rig's. Its files lie in `directory`.
+    pub fn at(asterisk: SocketAddr, directory: impl Into<PathBuf>) -> Self {
+        let parties = Parties { asterisk, user: "1001".into(), password: "1001pass".into(), role: Role::IsCalled };
         let sending = Sending {
             packet_time: Duration::from_millis(20),
             network: Network::default(),
             comfort_noise: false,
             before_answer: false,
         };
-        Self { parties, codec: Codec::Alaw, sending, directory: rig.directory().join("run") }
+        Self { parties, codec: Codec::Alaw, sending, directory: directory.into() }
     }
 
     /// The one codec this phone offers.
