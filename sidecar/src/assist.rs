@@ -38,8 +38,8 @@ use crate::{Outcome, Status};
 
 /// How often the task looks at what was said.
 const TICK: Duration = Duration::from_millis(100);
-/// What a leg's ring holds while the task is late. [ms]
-const RING_MS: u32 = 2000;
+/// What a leg's ring holds while the task is late: twice as much of frames of 20 ms at the rates of telephones. [ms]
+const RING_MS: u32 = 1000;
 
 /// An assistant that is about to begin.
 pub struct AssistPlan {

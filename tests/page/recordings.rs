@@ -3,7 +3,7 @@
 use std::thread::sleep;
 use std::time::Duration;
 
-use rig::{Codec, Phone, PhoneCall, Screen, read_wav};
+use rig::{Codec, Phone, Screen, read_wav};
 
 use super::common::signal::Chord;
 use super::{Desk, KEPT, SOON, eventually, ms, wait_text};

@@ -2,9 +2,10 @@
 
 The tests of the dialects note down every message that they send (target/tmp/wire/<dialect>.<test>.jsonl). Here each is
 read with the types of the provider's Python package, and so is every message of the server in
-sidecar/dialect/tests/transcripts/ and transcribed/. A field that the types do not know counts as wrong, though most of them would let it
-pass. ElevenLabs has no types for what goes over the WebSocket after the first message, so their own client is run
-against a server of ours: our messages must have the fields of its messages, and it must make something of the server's.
+sidecar/dialect/tests/transcripts/ and transcribed/. A field that the types do not know counts as wrong, though most of
+them would let it pass. ElevenLabs has no types for what goes over the WebSocket after the first message, so their own
+client is run against a server of ours: our messages must have the fields of its messages, and it must make something of
+the server's.
 """
 
 import json

@@ -1,9 +1,9 @@
 """Are the servers of our tests what the vendors' own packages take them for?
 
 The tests of the practice agent note down every message that it sends (target/tmp/wire/server/*.jsonl), and each is read
-with the types of OpenAI and Soniox here. The stand-ins for Gemini and Deepgram check their messages themselves, with their vendors'
-types, whenever they run. ElevenLabs has no such types, so their own client holds a conversation with the stand-in and must
-understand all of it.
+with the types of OpenAI and Soniox here. The stand-ins for Gemini and Deepgram check their messages themselves, with
+their vendors' types, whenever they run. ElevenLabs has no such types, so their own client holds a conversation with the
+stand-in and must understand all of it.
 """
 
 import json

@@ -279,7 +279,8 @@ fn errors_mean_what_their_type_says_and_without_one_what_their_code_does() {
     ] {
         let mut hearing = ready();
         hearing.told(tokens(&[token("Ал", 0, true), token("ло", 0, false)]));
-        let mut error = json!({"tokens": [], "error_code": code, "error_message": "No.", "request_id": "r-7"});
+        let guess = token("ло", 100, false);
+        let mut error = json!({"tokens": [guess], "error_code": code, "error_message": "No.", "request_id": "r-7"});
         if !kind.is_empty() {
             error["error_type"] = json!(kind);
         }

@@ -62,7 +62,7 @@ enum State {
 
 /// Something happened to the stream.
 pub(super) enum Happened {
-    Opened(Result<Stream, Outcome>),
+    Opened(Result<Box<Stream>, Outcome>),
     Message(Result<Message, Outcome>),
 }
 
@@ -218,8 +218,8 @@ impl Leg {
         self.state = State::Opening(stream::open(transcriber, rate_hz, connector, limit));
     }
 
-    fn begin(&mut self, stream: Stream, now: Instant) {
-        self.state = State::Open(Box::new(stream));
+    fn begin(&mut self, stream: Box<Stream>, now: Instant) {
+        self.state = State::Open(stream);
         let again = self.recovery.up(now);
         let (id, speaker, dialect) = (self.id(), self.speaker.name(), &self.profile.dialect);
         match again {

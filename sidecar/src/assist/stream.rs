@@ -25,7 +25,7 @@ const SAME_RUN_MS: u64 = 40;
 const RUNS_MAX: usize = 256;
 
 /// A stream that is being opened. Dropping it gives up.
-pub(super) type Opening = Pin<Box<dyn Future<Output = Result<Stream, Outcome>> + Send>>;
+pub(super) type Opening = Pin<Box<dyn Future<Output = Result<Box<Stream>, Outcome>> + Send>>;
 
 /// An open stream.
 pub(super) struct Stream {
@@ -66,7 +66,7 @@ pub(super) fn open(transcriber: Box<dyn Transcriber>, rate_hz: u32, connector: C
         let opened = timeout(limit, async {
             let transport = Transport::connect(&transcriber.handshake(), &connector).await?;
             let transcoder = transcoder(Format::slin(rate_hz), transcriber.format());
-            let mut stream = Stream {
+            let mut stream = Box::new(Stream {
                 transcriber,
                 transport,
                 transcoder,
@@ -77,7 +77,7 @@ pub(super) fn open(transcriber: Box<dyn Transcriber>, rate_hz: u32, connector: C
                 early: VecDeque::new(),
                 linear: Vec::new(),
                 wire: Vec::new(),
-            };
+            });
             stream.transcriber.handle_open(Instant::now().into());
             stream.make_ready().await.map(|()| stream)
         });

@@ -54,6 +54,7 @@ impl Assistant {
 
     /// Listens until the call is over, or it is told to stop.
     pub(super) async fn run(mut self) {
+        self.session().publish(|| What::CallStatus { state: CallState::Ringing });
         let mut tick = interval(TICK);
         tick.set_missed_tick_behavior(MissedTickBehavior::Skip);
         while !self.is_over() {
@@ -64,9 +65,12 @@ impl Assistant {
         }
         self.prompter.cancel();
         let until = Instant::now() + LAST_WORDS;
-        let over = |leg: &mut Leg| leg.finish(Instant::now());
         self.hear(Instant::now());
-        while !self.legs.iter_mut().map(over).fold(true, |all, one| all && one) && Instant::now() < until {
+        while Instant::now() < until {
+            let [one, other] = self.legs.each_mut().map(|leg| leg.finish(Instant::now()));
+            if one && other {
+                break;
+            }
             self.next(|| tick.tick()).await;
         }
         self.legs.iter_mut().for_each(Leg::leave);

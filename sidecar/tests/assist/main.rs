@@ -59,7 +59,7 @@ fn what_both_say_is_written_down_with_its_time_and_the_operator_gets_a_hint() {
     let lines = stage.lines(3);
     assert_line(&lines[2], Speaker::Caller, last, last + 500);
     assert_eq!(stage.practice.chats().len(), 1, "nobody needs a hint any more");
-    assert_eq!(stage.states(), [CallState::Talking]);
+    assert_eq!(stage.states(), [CallState::Ringing, CallState::Talking]);
     let (written, hinted) =
         (end.figures.transcription.as_ref().expect("lines"), end.figures.hint.as_ref().expect("a hint"));
     println!("transcription {written:?}, hint {hinted:?}");
@@ -86,6 +86,23 @@ fn on_the_operators_channel_the_other_one_is_the_caller() {
     assert_line(&lines[1], Speaker::Operator, answers, answers + 500);
     assert_eq!(stage.hints(1)[0].0.title, "Delivery");
     assert!(stage.practice.chats()[0].asked().streams());
+}
+
+#[test]
+fn the_other_transcriber_hears_the_same() {
+    let stage = Stage::of("openai-transcription", "hint_url = no\n");
+    let mut phones = stage.call("desk");
+    phones.end.set_talking(true);
+    // It counts some silence before a line as one's own.
+    phones.play(Silence, Silence, 500);
+    let asks = phones.play(Tone, Silence, 700);
+    phones.play(Silence, Silence, PAUSE_MS);
+    let answers = phones.play(Silence, Tone, 500);
+    phones.play(Silence, Silence, PAUSE_MS);
+    let lines = stage.lines(2);
+    assert_line(&lines[0], Speaker::Caller, asks, asks + 700);
+    assert_line(&lines[1], Speaker::Operator, answers, answers + 500);
+    assert_eq!((lines[0].1.as_str(), lines[1].1.as_str()), ("caller 1", "operator 1"));
 }
 
 #[test]
@@ -130,7 +147,7 @@ fn a_lost_stream_is_made_up_for_with_what_was_said_meanwhile() {
 
 #[test]
 fn a_newer_line_of_the_caller_closes_the_connection_of_an_outdated_request() {
-    let stage = Stage::new("");
+    let stage = Stage::new("hint_interval_ms = 3000\n");
     stage.answers(vec![hint("Outdated").after(Duration::from_secs(20)), hint("Current")]);
     let mut phones = stage.call("desk");
     phones.end.set_talking(true);
@@ -138,8 +155,13 @@ fn a_newer_line_of_the_caller_closes_the_connection_of_an_outdated_request() {
         phones.play(Tone, Silence, 300);
         phones.play(Silence, Silence, PAUSE_MS);
     }
+    let outdated = &stage.practice.chats()[0];
+    let cancelled = outdated.wait_cancelled(Duration::from_secs(1)).expect("the connection is closed");
+    phones.play(Silence, Silence, 2500);
     assert_eq!(stage.hints(1)[0].0.title, "Current");
-    stage.practice.chats()[0].wait_cancelled(Duration::from_secs(1)).expect("the connection is closed");
+    let asked = [outdated.asked().at, stage.practice.chats()[1].asked().at];
+    assert!(asked[1] - asked[0] >= Duration::from_millis(2990), "not sooner than every 3 s");
+    assert!(cancelled + Duration::from_millis(500) < asked[1], "not for want of room");
     drop(phones);
     let end = stage.end();
     assert_eq!((stage.hints(1).len(), end.figures.hint_failures), (1, 0), "to be outdated is no failure");
@@ -167,7 +189,7 @@ fn on_hold_the_music_is_not_written_down_and_what_was_begun_is_told() {
     let lines = stage.lines(3);
     assert_line(&lines[2], Speaker::Operator, answers, answers + 400);
     assert_eq!(lines.len(), 3);
-    assert_eq!(stage.states(), [CallState::Talking, CallState::OnHold, CallState::Talking]);
+    assert_eq!(stage.states(), [CallState::Ringing, CallState::Talking, CallState::OnHold, CallState::Talking]);
 }
 
 #[test]
@@ -190,7 +212,7 @@ fn between_two_bridges_nobody_is_heard_and_the_connections_are_kept() {
     let lines = stage.lines(2);
     assert_line(&lines[1], Speaker::Caller, asks, asks + 400);
     assert_eq!((lines.len(), stage.practice.sessions().len()), (2, 2));
-    assert_eq!(stage.states(), [CallState::Talking, CallState::OnHold, CallState::Talking]);
+    assert_eq!(stage.states(), [CallState::Ringing, CallState::Talking, CallState::OnHold, CallState::Talking]);
     phones.end.complete();
     drop(phones);
     assert_eq!(stage.end().status, Status::Complete);

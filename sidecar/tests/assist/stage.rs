@@ -64,12 +64,18 @@ pub(crate) struct Stage {
 impl Stage {
     /// With the profile `desk` and these keys beside its addresses.
     pub(crate) fn new(keys: &str) -> Self {
+        Self::of("soniox", keys)
+    }
+
+    /// The same with another transcriber.
+    pub(crate) fn of(dialect: &str, keys: &str) -> Self {
         let who = |name: &str| name.rsplit('-').next().unwrap_or_default().to_owned();
         let words = move |name: &str| (1..50).map(|line| format!("{} {line}", who(name))).collect();
         let practice = Server::builder().api_key("stt-key").words(words).start().expect("a port is free");
-        let (url, hint_url) = (practice.soniox_url(), practice.chat_url());
+        let url = if dialect == "soniox" { practice.soniox_url() } else { practice.url() };
+        let hint_url = practice.chat_url();
         let text = format!(
-            "type = assist\nurl = {url}\napi_key = stt-key\nhint_url = {hint_url}\nhint_model = practice\n\
+            "type = assist\ndialect = {dialect}\nurl = {url}\napi_key = stt-key\nhint_url = {hint_url}\nhint_model = practice\n\
              hint_api_key = stt-key\nhint_interval_ms = 0\n{keys}"
         );
         let entry = |(index, line): (usize, &str)| {

@@ -151,7 +151,7 @@ fn the_place_of_an_item_is_where_the_server_puts_it() {
     hearing.told(committed("b", Some("a")));
     let line = |text: &str| Transcribed::Line { text: text.into(), start_ms: None, end_ms: None };
     let first = Transcribed::Interim { text: "Два".into(), start_ms: None };
-    assert_eq!(hearing.told(completed("b", "Два")), [first.clone()]);
+    assert_eq!(hearing.told(completed("b", "Два")), [first]);
     assert_eq!(hearing.told(completed("a", "Раз")), [line("Раз"), line("Два")]);
     assert_eq!(hearing.told(completed("c", "Три")), [line("Три")]);
 }
