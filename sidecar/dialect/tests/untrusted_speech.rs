@@ -143,6 +143,10 @@ fn items_without_end_are_forgotten() {
     }
     let outputs = hearing.wait(std::time::Duration::from_secs(60));
     assert_eq!(outputs.len(), 32, "so many are waited for");
+    // Nor does one item grow without end.
+    let delta = json!({"type": "conversation.item.input_audio_transcription.delta", "item_id": "i", "delta": "x".repeat(40 << 10)});
+    assert_eq!(hearing.told(delta.clone()).len(), 1);
+    assert_eq!(hearing.told(delta), [], "there is no room for as much again");
 }
 
 #[test]
