@@ -180,7 +180,8 @@ fn look_up(api: &Api) -> Result<()> {
     let until = Instant::now() + PATIENCE;
     let call = loop {
         let calls = api.get("/api/calls?ended=true").json();
-        match calls["calls"].get(0) {
+        // Written a moment after it was told.
+        match calls["calls"].get(0).filter(|call| call["figures"].is_object()) {
             Some(call) => break call.clone(),
             None if Instant::now() > until => bail!("the call is not in the log"),
             None => sleep(Duration::from_millis(100)),
