@@ -6,6 +6,7 @@
 MODULE := target/release/libres_ai_bridge.so
 CHECKED := target/checked/libres_ai_bridge.so
 PROFILE ?= practice
+SPOKEN ?= en
 export CARGO_TARGET_DIR := $(CURDIR)/target
 
 # Recipes that compile or run: with the Asterisk that set-up has found or built, or the one whose headers are named
@@ -19,7 +20,7 @@ INSTALL = DESTDIR="$(DESTDIR)" PREFIX="$(PREFIX)" MODULE_DIR="$(MODULE_DIR)" CON
 	packaging/install.sh
 
 .DEFAULT_GOAL := build
-.PHONY: build install uninstall deb package-test image image-test demo demo-outbound up test lint unit wire integration bench bench-docs checked setup setup-build clean help
+.PHONY: build install uninstall deb package-test image image-test demo demo-outbound demo-assist up test lint unit wire integration bench bench-docs checked setup setup-build clean help
 
 build: setup-build ## Build the module: target/release/libres_ai_bridge.so (default)
 	@$(WITH_ASTERISK) cargo build --release
@@ -50,6 +51,11 @@ demo: build setup ## Place a real call to the AI and show what happens (PROFILE=
 demo-outbound: build setup ## Have the AI call a person and an answering machine, and show what happens
 	@$(WITH_ASTERISK) cargo build --quiet --release -p rig
 	@$(WITH_ASTERISK) target/release/rig demo-outbound
+
+demo-assist: build setup ## Have two phones talk, an assistant help the operator, and a browser show it (SPOKEN=ru: in Russian)
+	@tests/venv.sh page
+	@$(WITH_ASTERISK) cargo build --quiet --release -p rig
+	@$(WITH_ASTERISK) target/release/rig demo-assist --language $(SPOKEN)
 
 up: build setup ## Run Asterisk and the practice agent for a softphone, until Ctrl-C
 	@$(WITH_ASTERISK) cargo build --quiet --release -p practice-agent -p rig

@@ -14,7 +14,7 @@ const DIALPLAN: &str = "exten => _5.,1,AIAssist(desk)
  same => n,Hangup()
 ";
 const PROFILE: &str = "\n[assist]\ntype = assist\ndialect = soniox\nurl = ws://AGENT/transcribe-websocket\n\
-    hint_url = http://AGENT/api/v1/chat/completions\nhint_model = practice\nhint_interval_ms = 0\n";
+    hint_url = http://AGENT/api/v1/chat/completions\nhint_model = practice\napi_key = practice\nhint_api_key = practice\nhint_interval_ms = 0\n";
 /// A hint is on the screen that soon after the model's answer.
 const SHOWN: Duration = ms(500);
 

@@ -85,7 +85,7 @@ fn a_connection_that_is_cut_again_and_again_loses_nothing() {
         say(format!("{round}: while the page is connected"));
         way.cut();
         for number in 0..20 {
-            say(format!("{round}: {number} while it is not, and {}", "x".repeat(round * 20 + number)));
+            say(format!("{round}: {number} while it is not, and {}", "x".repeat(1 + round * 20 + number)));
         }
         page.wait("document.getElementById('link').dataset.state === 'off'", SOON).expect("that is shown");
         way.mend();
@@ -107,6 +107,8 @@ fn after_the_module_was_loaded_anew_the_page_shows_what_is_up_now() {
     desk.stage.assert_nothing_left();
     desk.stage.cli("module unload res_ai_bridge.so");
     page.wait("document.getElementById('link').dataset.state === 'off'", SOON).expect("that is shown");
+    // The name of a call has the second in it.
+    thread::sleep(super::ms(1100));
     desk.stage.cli("module load res_ai_bridge.so");
     let (_call, session) = desk.stage.talk("200");
     session.perform(caller_said("After it, and nobody had to do anything"));

@@ -1,12 +1,14 @@
 //! `/api/calls/{id}/recordings`: what `MixMonitor()` has written of a call.
 
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Json;
 use axum::body::Body;
 use axum::extract::{FromRequestParts, Request, State};
-use axum::http::header::{CACHE_CONTROL, CONTENT_RANGE, CONTENT_TYPE};
+use axum::http::header::{CACHE_CONTROL, CONTENT_RANGE};
 use axum::http::request::Parts;
 use axum::http::{HeaderName, HeaderValue, StatusCode};
 use axum::response::{IntoResponse as _, Response};
@@ -85,10 +87,15 @@ pub(super) async fn one(State(desk): State<Arc<Desk>>, which: Which, request: Re
     let file = which.file().ok_or_else(missing)?;
     let file = folder(&desk)?.join(file);
     let wav = "audio/wav".parse().map_err(|_| missing())?;
-    let answer = ServeFile::new_with_mime(&file, &wav).try_call(request).await.map_err(|problem| {
-        let detail = format!("the recording cannot be read: {}", problem.kind());
-        Problem::new(StatusCode::INTERNAL_SERVER_ERROR, detail)
-    })?;
+    let answer =
+        ServeFile::new_with_mime(&file, &wav).try_call(request).await.map_err(|problem| match problem.kind() {
+            ErrorKind::NotFound | ErrorKind::NotADirectory => missing(),
+            other => Problem::later(
+                StatusCode::SERVICE_UNAVAILABLE,
+                format!("the recording cannot be read: {other}"),
+                Duration::from_secs(5),
+            ),
+        })?;
     let mut answer = match answer.status() {
         StatusCode::NOT_FOUND | StatusCode::TEMPORARY_REDIRECT => return Err(missing()),
         StatusCode::RANGE_NOT_SATISFIABLE => {
@@ -105,9 +112,6 @@ pub(super) async fn one(State(desk): State<Arc<Desk>>, which: Which, request: Re
         (CACHE_CONTROL, HeaderValue::from_static("private, no-cache")),
         (HeaderName::from_static("x-content-type-options"), HeaderValue::from_static("nosniff")),
     ]);
-    if !answer.headers().contains_key(CONTENT_TYPE) && answer.status() == StatusCode::OK {
-        answer.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("audio/wav"));
-    }
     Ok(answer)
 }
 

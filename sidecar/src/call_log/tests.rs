@@ -73,6 +73,12 @@ fn ended(id: u64, session: &str) -> Arc<Event> {
     event(id, session, What::CallEnd(Box::new(end)))
 }
 
+/// The calls that are found by `text`.
+fn found(log: &CallLog, text: &str) -> Vec<String> {
+    let wanted = Wanted { sought: Sought::new(text), limit: 100, ..Wanted::default() };
+    log.reader().calls(&wanted).expect("readable").into_iter().map(|call| call.session).collect()
+}
+
 fn count(path: &Path, table: &str) -> i64 {
     let log = schema::open_to_read(path).expect("readable").expect("it is there");
     log.query_row(&format!("SELECT count(*) FROM {table}"), [], |row| row.get(0)).expect("it can be counted")
@@ -199,6 +205,7 @@ fn a_file_of_version_1_is_brought_up_to_date_with_what_is_in_it() {
     log.end(soon());
     let turns = log.reader().transcript("old").expect("readable").expect("still there").turns;
     assert_eq!(turns[0].text, "Good old days");
+    assert_eq!(found(&log, "GOOD day"), ["old"]);
     assert_eq!(count(&folder.file(), "states"), 1);
     let log = schema::open_to_read(&folder.file()).expect("readable").expect("it is there");
     let version: i64 = log.pragma_query_value(None, "user_version", |row| row.get(0)).expect("there is one");
@@ -279,6 +286,55 @@ fn old_calls_are_forgotten_with_all_that_was_said() {
     assert_eq!(write::forget(&log, Duration::from_secs(5 * day), now).expect("writable"), 1);
     drop(log);
     assert_eq!((count(&folder.file(), "calls"), count(&folder.file(), "turns")), (1, 0));
+}
+
+#[test]
+fn calls_are_found_by_words_in_any_case_and_by_numbers() {
+    let folder = Folder::new("search");
+    let log = start(&folder.file());
+    for event in
+        [began(1, "a"), said(2, "a", "Где моя ДОСТАВКА? Ёлки!"), began(3, "b"), said(4, "b", "50% off_line, Été")]
+    {
+        log.give(&event);
+    }
+    log.end(soon());
+    for (text, sessions) in [
+        ("доставк", &["a"][..]),
+        ("моя доставка", &["a"]),
+        ("елки ГДЕ", &["a"]),
+        ("ёлк", &["a"]),
+        ("моя off", &[]),
+        ("ставка", &[]),
+        ("ete", &["b"]),
+        ("off line", &["b"]),
+        ("+7 912 345", &["b", "a"]),
+        ("100", &["b", "a"]),
+        ("1001 OR 5", &[]),
+        ("%", &[]),
+        ("_", &[]),
+        ("'); DROP TABLE calls; --", &[]),
+        ("\" \" NEAR(", &[]),
+        ("", &["b", "a"]),
+    ] {
+        assert_eq!(found(&log, text), sessions, "{text:?}");
+    }
+}
+
+#[test]
+fn what_is_forgotten_is_not_in_the_file_any_more() {
+    let folder = Folder::new("forgotten_words");
+    let mut log = schema::open(&folder.file(), schema::MIGRATIONS).expect("it can be made");
+    let secret = "Abrakadabra";
+    write::write(&mut log, &[began(1, "old"), said(2, "old", secret), ended(3, "old")]).expect("writable");
+    let has = |log: &Connection| {
+        log.pragma_update(None, "wal_checkpoint", "TRUNCATE").expect("writable");
+        let file = fs::read(folder.file()).expect("it is there").to_ascii_lowercase();
+        file.windows(secret.len()).any(|bytes| bytes == secret.to_ascii_lowercase().as_bytes())
+    };
+    assert!(has(&log), "so that one would see it");
+    let now = SystemTime::UNIX_EPOCH + Duration::from_secs(1_800_000_000);
+    assert_eq!(write::forget(&log, Duration::from_secs(86_400), now).expect("writable"), 1);
+    assert!(!has(&log));
 }
 
 #[test]

@@ -27,7 +27,7 @@ impl Sought {
             // One letter begins too many words to look them all up.
             .filter(|word| word.chars().count() > 1)
             // In quotation marks nothing of it is a command; the star is for its endings.
-            .map(|word| format!("\"{word}\"*"))
+            .map(|word| format!("\"{}\"*", word.replace('ё', "е").replace('Ё', "Е")))
             .collect();
         Some(Self { number, words: (!words.is_empty()).then(|| words.join(" ")) })
     }
@@ -77,6 +77,7 @@ mod tests {
     fn words_are_words_whatever_stands_between_them() {
         assert_eq!(sought("заказ  доставк").words_query(), "\"заказ\"* \"доставк\"*");
         assert_eq!(sought("\" OR text:* NEAR(").words_query(), "\"OR\"* \"text\"* \"NEAR\"*");
+        assert_eq!(sought("Ёлка ещё").words_query(), "\"Елка\"* \"еще\"*", "as migration 5 has it");
         assert_eq!(sought("?!").words_query(), "\"\"");
         assert_eq!(Sought::new("  "), None);
     }

@@ -65,7 +65,7 @@ store.on("end", (call) => {
 store.on("read", () => {
   if (chosen && !chosen.isOver) return void store.load(chosen);
   const first = store.up()[0];
-  if (first && !chosen) choose(first.id, false);
+  if (first && (!chosen || !byHand || $("past").hidden)) choose(first.id, false);
 });
 store.on("list", titled);
 

@@ -11,6 +11,8 @@ export class Transcript {
   #store;
   #call = null;
   #follows = true;
+  /** Where the reader was last. [px] */
+  #top = 0;
   #unread = 0;
   #waiting = false;
   #talking = new Map();
@@ -24,8 +26,15 @@ export class Transcript {
     onLanguage(() => this.show(this.#call));
     const box = $("conversation");
     box.addEventListener("scroll", () => {
-      this.#follows = box.scrollHeight - box.scrollTop - box.clientHeight < NEAR;
-      if (this.#follows) this.#read();
+      // A page that grows moves away from its end, too: only who goes up wants to.
+      const isUp = box.scrollTop < this.#top;
+      this.#top = box.scrollTop;
+      if (box.scrollHeight - box.scrollTop - box.clientHeight < NEAR) {
+        this.#follows = true;
+        this.#read();
+      } else if (isUp) {
+        this.#follows = false;
+      }
     }, { passive: true });
     new ResizeObserver(() => this.#keepUp()).observe(box);
     $("newest").addEventListener("click", () => this.toNewest());

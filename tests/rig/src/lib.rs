@@ -55,7 +55,7 @@ pub use ports::Ports;
 pub use recording::{Gap, Packet, Recording};
 pub use rtp::Network;
 pub use sip::{CallEvent, Direction, Ended, Event};
-pub use speech::speech;
+pub use speech::{speech, speech_of};
 pub use wav::{read_wav, write_wav};
 
 use std::path::{Path, PathBuf};

@@ -40,6 +40,12 @@ enum Action {
     },
     /// Call a person and an answering machine, and tell what the events and the AI's provider saw
     DemoOutbound,
+    /// Have two phones talk, an assistant listen, and a browser show it
+    DemoAssist {
+        /// What they speak: en or ru
+        #[arg(long, default_value = "en")]
+        language: String,
+    },
 }
 
 fn main() -> ExitCode {
@@ -47,6 +53,7 @@ fn main() -> ExitCode {
         Action::Up { profile } => up(&profile),
         Action::Demo { profile } => demo::run(&profile),
         Action::DemoOutbound => demo::outbound::run(),
+        Action::DemoAssist { language } => demo::assist::run(&language),
     };
     if let Err(error) = &result {
         eprintln!("{error:#}");

@@ -13,7 +13,15 @@ use crate::read_wav;
 /// # Errors
 /// When espeak-ng is not installed or does not understand.
 pub fn speech(text: &str, rate_hz: u32) -> Result<Vec<i16>> {
-    let spoken = Command::new("espeak-ng").args(["--stdout", "--", text]).output();
+    speech_of("en", text, rate_hz)
+}
+
+/// `text` spoken by a voice of espeak-ng, `ru+f3` for example.
+///
+/// # Errors
+/// As [`speech`].
+pub fn speech_of(voice: &str, text: &str, rate_hz: u32) -> Result<Vec<i16>> {
+    let spoken = Command::new("espeak-ng").args(["-v", voice, "--stdout", "--", text]).output();
     let spoken = spoken.context("espeak-ng is not installed: run `make setup`")?;
     ensure!(spoken.status.success(), "espeak-ng: {}", String::from_utf8_lossy(&spoken.stderr));
     let (samples, spoken_hz) = read_wav(&spoken.stdout)?;

@@ -2,6 +2,7 @@
 
 mod figures;
 mod live;
+pub(crate) mod assist;
 pub(crate) mod outbound;
 mod picture;
 mod tape;
