@@ -245,6 +245,18 @@ fn the_end_waits_for_the_last_words() {
 }
 
 #[test]
+fn what_a_lost_connection_was_certain_of_is_a_line() {
+    let mut hearing = ready();
+    hearing.hear(&[0xd5; 800]);
+    hearing.told(tokens(&[token("До", 0, true), token(" сви", 100, false)]));
+    assert_eq!(hearing.lose(), [line("До", 0, 100)]);
+    assert_eq!(hearing.lose(), [], "once");
+    let mut guessing = ready();
+    guessing.told(tokens(&[token("До", 0, false)]));
+    assert_eq!(guessing.lose(), [nothing_after_all()]);
+}
+
+#[test]
 fn an_end_nobody_asked_for_calls_for_another_connection() {
     let finished = json!({"tokens": [], "finished": true});
     let outputs = ready().told(finished);

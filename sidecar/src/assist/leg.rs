@@ -28,8 +28,6 @@ use crate::{Outcome, Status};
 const GIVEN_MAX: Duration = Duration::from_millis(300);
 /// A server's errors beyond so many in a call are not logged.
 const COMPLAINTS_MAX: u32 = 10;
-/// A stream that nothing is said into for so long is closed.
-const IDLE_MAX: Duration = Duration::from_secs(60);
 /// After all attempts to reconnect, the next come at this distance.
 const LATER: Duration = Duration::from_secs(60);
 /// Up to this rate a phone's audio is taken for G.711, which it was or nearly is: half the bytes. [Hz]
@@ -151,7 +149,8 @@ impl Leg {
         }
         if !self.wanted && self.intake.is_empty() {
             stream.pause(now);
-            if stream.paused_for(now) >= IDLE_MAX {
+            let idle_max = self.profile.idle_stream;
+            if !idle_max.is_zero() && stream.paused_for(now) >= idle_max {
                 // Services charge for an open stream, silent or not, and allow few at once. It is opened when it is needed.
                 self.leave(State::Away(now));
                 return;

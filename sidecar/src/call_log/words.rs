@@ -79,6 +79,8 @@ mod tests {
         assert_eq!(sought("\" OR text:* NEAR(").words_query(), "\"OR\"* \"text\"* \"NEAR\"*");
         assert_eq!(sought("Ёлка ещё").words_query(), "\"Елка\"* \"еще\"*", "as migration 5 has it");
         assert_eq!(sought("?!").words_query(), "\"\"");
+        assert_eq!(sought("а").words_query(), "\"\"", "it begins too many words");
+        assert_eq!(sought("в офис").words_query(), "\"офис\"*");
         assert_eq!(Sought::new("  "), None);
     }
 }

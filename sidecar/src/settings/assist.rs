@@ -8,7 +8,7 @@ use ai_dialect::transcriber::{self, Listening, TRANSCRIBERS, TranscriberProvider
 use serde_json::{Map, Value};
 
 use super::keys::{self, Key, boolean, number, pair, set, word};
-use super::profile::{at, audio, check_audio, connector, json_object, load_instructions, millis, text, url};
+use super::profile::{at, audio, check_audio, connector, json_object, load_instructions, millis, seconds, text, url};
 use super::{Folders, RawSection, SettingsError, Webhooks, service, tool};
 use crate::connector::Connector;
 
@@ -32,6 +32,8 @@ pub struct AssistProfile {
     pub connect_timeout: Duration,
     /// A stream that is lost is tried again so often.
     pub reconnect_attempts: u32,
+    /// A stream that nothing is said into for so long is closed until it is needed; zero: never.
+    pub idle_stream: Duration,
     /// Whom to tell of this profile's calls.
     pub webhooks: Webhooks,
     /// Connects to transcriber and chat service, with the trust this profile gives.
@@ -117,6 +119,7 @@ pub(super) const KEYS: &[Key<AssistProfile>] = &[
     ("hint_settings", |profile, value| set(&mut profile.draft.settings, json_object(value))),
     ("connect_timeout_ms", |profile, value| set(&mut profile.connect_timeout, millis(value, 100, 60_000))),
     ("reconnect_attempts", |profile, value| set(&mut profile.reconnect_attempts, number(value, 0, 100))),
+    ("idle_stream_s", |profile, value| set(&mut profile.idle_stream, seconds(value, 0, 3600))),
     ("webhook", |profile, value| profile.webhooks.add(value)),
     ("webhook_secret", |profile, value| set(&mut profile.webhooks.secret, service::secret(value))),
     ("tls_ca_file", |profile, value| text(&mut profile.tls_ca_file, value)),
@@ -156,6 +159,7 @@ impl AssistProfile {
             variables: Vec::new(),
             connect_timeout: Duration::from_millis(5000),
             reconnect_attempts: 10,
+            idle_stream: Duration::from_secs(60),
             webhooks: Webhooks::default(),
             connector: Connector::default(),
             no_hints: false,

@@ -569,6 +569,6 @@ pub(super) fn millis(value: &str, least: u64, most: u64) -> Result<Duration, Str
     number(value, least, most).map(Duration::from_millis)
 }
 
-fn seconds(value: &str, least: u64, most: u64) -> Result<Duration, String> {
+pub(super) fn seconds(value: &str, least: u64, most: u64) -> Result<Duration, String> {
     number(value, least, most).map(Duration::from_secs)
 }

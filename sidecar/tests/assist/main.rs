@@ -171,7 +171,7 @@ fn a_newer_line_of_the_caller_closes_the_connection_of_an_outdated_request() {
 }
 
 #[test]
-fn on_hold_the_music_is_not_written_down_and_what_was_begun_is_told() {
+fn on_hold_nobody_is_heard_and_what_was_begun_is_told() {
     let stage = Stage::new("hint_url = no\n");
     let mut phones = stage.call("desk");
     phones.end.set_talking(true);
@@ -181,18 +181,44 @@ fn on_hold_the_music_is_not_written_down_and_what_was_begun_is_told() {
     phones.play(Silence, Tone, 800);
     assert_line(&stage.lines(1)[0], Speaker::Operator, answers, answers + 500);
     let finalized = ["caller", "operator"].map(|leg| stage.stream(leg).events_of("finalize").len());
-    assert_eq!(finalized, [0, 1]);
-    let grumbles = phones.play(Tone, Tone, 400);
+    assert_eq!(finalized, [1, 1]);
+    // What the caller says to somebody else meanwhile is nobody's business.
+    let heard = stage.heard();
+    phones.play(Tone, Tone, 400);
     phones.play(Silence, Tone, 600);
-    assert_line(&stage.lines(2)[1], Speaker::Caller, grumbles, grumbles + 400);
+    assert_eq!(stage.heard(), heard);
     phones.end.set_music(false);
     phones.play(Silence, Silence, 300);
     let answers = phones.play(Silence, Tone, 400);
     phones.play(Silence, Silence, PAUSE_MS);
-    let lines = stage.lines(3);
-    assert_line(&lines[2], Speaker::Operator, answers, answers + 400);
-    assert_eq!(lines.len(), 3);
+    let lines = stage.lines(2);
+    assert_line(&lines[1], Speaker::Operator, answers, answers + 400);
+    assert_eq!(lines.len(), 2);
     assert_eq!(stage.states(), [CallState::Ringing, CallState::Talking, CallState::OnHold, CallState::Talking]);
+}
+
+#[test]
+fn a_stream_that_nobody_speaks_into_is_closed_until_it_is_needed() {
+    let stage = Stage::new("hint_url = no\nidle_stream_s = 1\n");
+    let mut phones = stage.call("desk");
+    phones.end.set_talking(true);
+    let asks = phones.play(Tone, Silence, 400);
+    phones.play(Silence, Silence, PAUSE_MS);
+    assert_line(&stage.lines(1)[0], Speaker::Caller, asks, asks + 400);
+    phones.end.set_talking(false);
+    let open = || stage.practice.sessions().iter().filter(|session| session.closed().is_none()).count();
+    phones.play(Silence, Silence, 600);
+    assert_eq!(open(), 2, "not at once");
+    phones.play(Silence, Silence, 1000);
+    assert_eq!(open(), 0, "nobody pays for silence");
+    phones.end.set_talking(true);
+    let asks = phones.play(Tone, Silence, 600);
+    phones.play(Silence, Silence, PAUSE_MS);
+    let lines = stage.lines(2);
+    assert_line(&lines[1], Speaker::Caller, asks, asks + 600);
+    assert_eq!((lines.len(), open()), (2, 2));
+    drop(phones);
+    assert_eq!(stage.end().figures.reconnects, 0, "nothing was lost");
 }
 
 #[test]

@@ -67,6 +67,11 @@ impl Hearing {
         self.outputs()
     }
 
+    pub fn lose(&mut self) -> Vec<Transcribed> {
+        self.transcriber.handle_lost();
+        self.outputs()
+    }
+
     /// Lets time pass, and calls for what is due.
     pub fn wait(&mut self, time: Duration) -> Vec<Transcribed> {
         let until = self.now + time;

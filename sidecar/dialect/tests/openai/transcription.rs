@@ -143,6 +143,16 @@ fn lines_come_in_the_order_of_the_speech_whatever_is_done_first() {
 }
 
 #[test]
+fn what_was_transcribed_when_the_connection_is_lost_is_told() {
+    let mut hearing = ready();
+    say(&mut hearing, "a", None, 1000);
+    say(&mut hearing, "b", Some("a"), 3000);
+    hearing.told(completed("b", "Два"));
+    assert_eq!(hearing.lose(), [line("Два", 3000, 4000)]);
+    assert_eq!(hearing.lose(), []);
+}
+
+#[test]
 fn the_place_of_an_item_is_where_the_server_puts_it() {
     let mut hearing = ready();
     assert_eq!(hearing.told(committed("b", Some("a"))), []);
