@@ -97,24 +97,24 @@ put_settings() {
     done
 }
 
-# The well-known password of the phone is for phones on this machine. Whoever lets others in gets one that nobody knows.
-put_phone() {
-    if [ -z "$(value SIP_PASSWORD)" ]; then
-        case $(value SIP_ADDRESS) in
-        127.* | ::1 | localhost)
-            SIP_PASSWORD=1001pass
-            say "phone 1001 has the password 1001pass: SIP is published on this machine only"
-            ;;
-        *)
-            SIP_PASSWORD=$(kept sip-password)
-            say "phone 1001 has a password of its own: docker exec $(hostname) cat $state/sip-password"
-            ;;
-        esac
+# The well-known passwords of the phones (1001pass) are for phones on this machine. Whoever lets others in gets one that
+# nobody knows.
+put_phones() {
+    case $(value SIP_PASSWORD)/$(value SIP_ADDRESS) in
+    /127.* | /::1 | /localhost)
+        say "phone 1001 has the password 1001pass: SIP is published on this machine only"
+        ;;
+    /*)
+        SIP_PASSWORD=$(kept sip-password)
+        say "phone 1001 has a password of its own: docker exec $(hostname) cat $state/sip-password"
+        ;;
+    esac
+    if [ -n "${SIP_PASSWORD:-}" ]; then
+        password=$(printf %s "$SIP_PASSWORD" | sed 's/;/\\;/g') awk '
+            /^password = [0-9]+pass$/ { print "password = " ENVIRON["password"]; next } { print }
+            ' "$etc/pjsip.conf" >"$etc/.new"
+        mv "$etc/.new" "$etc/pjsip.conf"
     fi
-    password=$(printf %s "$SIP_PASSWORD" | sed 's/;/\\;/g') awk '
-        $0 == "password = 1001pass" { print "password = " ENVIRON["password"]; next } { print }
-        ' "$etc/pjsip.conf" >"$etc/.new"
-    mv "$etc/.new" "$etc/pjsip.conf"
 
     external=$(value EXTERNAL_ADDRESS)
     if [ -z "$external" ] && [ "$(value SIP_ADDRESS)" != 0.0.0.0 ]; then external=$(value SIP_ADDRESS); fi
@@ -202,7 +202,7 @@ configure() {
     sed -i 's/^load = res_ai_bridge.so/require = res_ai_bridge.so/' "$etc/modules.conf"
     choose_profile
     put_settings
-    put_phone
+    put_phones
     put_trunk
     if [ -z "$(value AI_BRIDGE_TOKEN)" ]; then
         AI_BRIDGE_TOKEN=$(kept api-token)

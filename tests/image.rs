@@ -265,6 +265,8 @@ fn a_phone_that_others_could_reach_has_a_password_that_nobody_knows() {
     container.wait_up();
     let call = container.phone("1001pass").dial("7000").expect("SIPp runs");
     assert!(call.wait_answered(SOON).is_err(), "the password of the documentation opens the door");
+    let known = container.says(&["grep", "-E", "^password = [0-9]+pass$", "/run/asterisk/etc/pjsip.conf"]);
+    assert_eq!(known, "", "a phone has a password of the documentation");
     let password = container.says(&["cat", "/var/lib/asterisk/sip-password"]);
     let call = container.phone(&password).dial("7000").expect("SIPp runs");
     call.wait_answered(SOON).unwrap_or_else(|problem| panic!("{problem}"));

@@ -42,7 +42,7 @@ inside() { DEBIAN_FRONTEND=noninteractive chroot "$root" "$@"; }
 cli() { inside asterisk -rx "$1"; }
 
 clean_root() {
-    rm -rf "$work/upper" "$work/overlay"
+    rm -rf "$work/upper" "$work/overlay" "$work/other"
     mkdir -p "$root" "$work/upper" "$work/overlay"
     # The kernel wants both of these on a file system that is no overlay itself: in a container a tmpfs is one.
     if ! mount -t overlay overlay -o "lowerdir=$ASTERISK_ROOT,upperdir=$work/upper,workdir=$work/overlay" "$root" 2>/dev/null; then
