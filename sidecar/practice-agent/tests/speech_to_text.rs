@@ -2,6 +2,7 @@
 
 mod common;
 
+use std::io::ErrorKind;
 use std::time::{Duration, Instant};
 
 use ai_media::Format;
@@ -234,6 +235,9 @@ fn a_config_that_is_not_right_is_refused() {
     let mut client = connect(&server);
     speak(&mut client, &[0xd5; 160]);
     assert_eq!(refusal(&mut client).0, 400, "audio before the config");
+    let mut client = configured(&server, with("audio_format", json!("pcm_s16le")));
+    client.socket.send(Message::binary(vec![0; 3])).expect("the server takes it");
+    assert_eq!(refusal(&mut client).0, 400, "half a sample");
     let mut client = configured(&server, config());
     client.send(json!({"type": "sing"}));
     assert_eq!(refusal(&mut client).0, 400);
@@ -266,7 +270,8 @@ fn faults_come_when_they_are_ordered() {
     assert_eq!(client.close_code(), Some(1011));
     let mut client = configured(&server, config());
     server.next_session(SOON).expect("a session").perform(Step::Reset);
-    assert!(client.socket.read().is_err());
+    let problem = client.socket.read().expect_err("no goodbye");
+    assert!(matches!(&problem, tungstenite::Error::Io(io) if io.kind() == ErrorKind::ConnectionReset), "{problem}");
     let mut client = configured(&server, config());
     let stalled = server.next_session(SOON).expect("a session");
     stalled.perform(Step::Stall);
@@ -314,7 +319,7 @@ fn a_transcription_session_writes_down_and_never_answers() {
         assert_eq!(deltas.collect::<String>(), words);
     }
     let session = server.stream("-caller", SOON).expect("the stream");
-    assert_eq!(session.caller_audio_time(), Duration::from_millis(2700));
+    session.wait_caller_audio(Duration::from_millis(2700), SOON).expect("all of it");
     assert!(session.sent().iter().all(|sent| !sent.kind.starts_with("response")));
 }
 
