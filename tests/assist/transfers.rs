@@ -2,6 +2,7 @@
 
 use std::thread::sleep;
 
+use rig::http::{Api, free_port};
 use rig::{Codec, PhoneCall};
 
 use crate::common::signal::likest_db;
@@ -92,7 +93,12 @@ fn the_next_operator_is_heard_after_an_announced_transfer() {
 #[test]
 fn the_caller_is_joined_with_a_consultation_that_is_in_no_bridge() {
     undisturbed(|| {
-        let desk = Desk::with(|rig| rig.append("extensions.conf", CONSULTED));
+        let api = Api { address: ([127, 0, 0, 1], free_port()).into(), token: String::new() };
+        let desk = Desk::with(|rig| {
+            let bind = format!("[general]\nhttp_bind = {}", api.address);
+            rig.append("extensions.conf", CONSULTED).edit("ai_bridge.conf", "[general]", &bind)
+        });
+        api.wait(SOON).expect("the API answers");
         let (talk, legs) = desk.tapped('5');
         let other = desk.phone(Codec::Ulaw).listen().expect("the phone listens");
         let consultation = desk.phone(Codec::Alaw).dial(&to('4', &other)).expect("the phone dials");
@@ -102,7 +108,13 @@ fn the_caller_is_joined_with_a_consultation_that_is_in_no_bridge() {
         let talk = Talk { caller: talk.caller, operator: other };
         talk.wait_connected();
         talk.assert_converse(&legs, 30.0, "joined");
-        talk.operator.hang_up();
+        // Whoever hangs it up from outside finds the channel that is tapped now.
+        let begun = desk.stage.rig.wait_log(": ASSIST <> <> <", SOON).expect("it has begun");
+        let (_, session) = begun.trim_end_matches('>').rsplit_once('<').expect("an id");
+        assert_eq!(api.post(&format!("/api/calls/{session}/hangup"), "").status, 202);
+        for call in [&talk.caller, &talk.operator] {
+            call.wait_ended(SOON).expect("the call is over");
+        }
         desk.stage.assert_nothing_left();
         desk.assert_unloads();
     });
