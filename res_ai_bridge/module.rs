@@ -65,7 +65,7 @@ fn load() -> bool {
             return false;
         }
     };
-    let (workers, profiles) = (sidecar.workers(), settings.profiles.len());
+    let (workers, profiles) = (sidecar.workers(), count_profiles(&settings));
     let ami_events = match ami::Events::start(&sidecar) {
         Ok(thread) => thread,
         Err(problem) => {
@@ -157,7 +157,7 @@ extern "C" fn res_ai_bridge_reload() -> c_int {
                 if settings.general.workers != bridge.settings().general.workers {
                     warn!("AI: a new number of workers takes effect when the module is loaded again");
                 }
-                info!("AI: new configuration with {} profiles in force for new calls", settings.profiles.len());
+                info!("AI: new configuration with {} profiles in force for new calls", count_profiles(&settings));
                 bridge.observers.follow(&settings);
                 bridge.settings.store(settings);
             }
@@ -165,6 +165,10 @@ extern "C" fn res_ai_bridge_reload() -> c_int {
         }
         0
     })
+}
+
+fn count_profiles(settings: &Settings) -> usize {
+    settings.profiles.len() + settings.assist_profiles.len()
 }
 
 fn start_sidecar(workers: usize) -> std::io::Result<Sidecar> {

@@ -329,6 +329,20 @@ static const struct ast_datastore_info tap_info = {
 	.destroy = destroy_tap,
 };
 
+/*
+ * Has the hooks' translator of this direction made anew. It is kept for as long as the frames' format stays the same, and in
+ * some builds of Asterisk drops all frames whose numbers are below those that it has seen. A frame without audio in a format
+ * that is not its own replaces it, and reaches no hook; one of the two is not.
+ */
+static void refresh_translator(struct ast_channel *channel, enum ast_audiohook_direction direction)
+{
+	struct ast_format *formats[] = { ast_format_ulaw, ast_format_alaw };
+	for (size_t i = 0; i < ARRAY_LEN(formats); i++) {
+		struct ast_frame blank = { .frametype = AST_FRAME_VOICE, .subclass.format = formats[i], .samples = 160, .src = "AIAssist" };
+		ast_audiohook_write_list(channel, ast_channel_audiohooks(channel), direction, &blank);
+	}
+}
+
 /* With the channel locked, if there is one. What it answers means: the frame is as it was, so nothing is encoded anew. */
 static int tap_frame(struct ast_audiohook *hook, struct ast_channel *channel, struct ast_frame *frame, enum ast_audiohook_direction direction)
 {
@@ -344,12 +358,16 @@ static int tap_frame(struct ast_audiohook *hook, struct ast_channel *channel, st
 	}
 	if (channel && frame && frame->frametype == AST_FRAME_VOICE && frame->data.ptr && tap->rust) {
 		int music = ast_test_flag(ast_channel_flags(channel), AST_FLAG_MOH) || ast_channel_hold_state(channel) == AST_CONTROL_HOLD;
-		int goes_on = res_ai_bridge_tap_frame(tap->rust, direction == AST_AUDIOHOOK_DIRECTION_READ, frame->data.ptr,
-			frame->datalen / sizeof(int16_t), ast_format_get_sample_rate(frame->subclass.format),
-			ast_channel_is_bridged(channel), music);
-		if (!goes_on) {
+		int own = direction == AST_AUDIOHOOK_DIRECTION_READ;
+		switch (res_ai_bridge_tap_frame(tap->rust, own, frame->data.ptr, frame->datalen / sizeof(int16_t),
+			ast_format_get_sample_rate(frame->subclass.format), ast_channel_is_bridged(channel), music)) {
+		case AI_TAP_OFF:
 			/* A hook must not be removed from within: the core takes it off before the next frame. */
 			ast_audiohook_update_status(hook, AST_AUDIOHOOK_STATUS_SHUTDOWN);
+			break;
+		case AI_TAP_REFRESH:
+			refresh_translator(channel, own ? AST_AUDIOHOOK_DIRECTION_WRITE : AST_AUDIOHOOK_DIRECTION_READ);
+			break;
 		}
 	}
 	return 1;

@@ -33,7 +33,8 @@ int res_ai_bridge_reload(void);
 int res_ai_bridge_exec(struct ast_channel *channel, const char *arguments);
 int res_ai_bridge_assist(struct ast_channel *channel, const char *arguments);
 int res_ai_bridge_stop_assist(struct ast_channel *channel, const char *arguments);
-/* A frame of a tapped channel, with the channel locked: `own` of its own party, else of what that hears. 0: take the tap off. */
+/* A frame of a tapped channel, with the channel locked: `own` of its own party, else of what that hears. Answers AI_TAP_… */
+enum ai_shim_tap_answer { AI_TAP_OFF, AI_TAP_ON, AI_TAP_REFRESH };
 int res_ai_bridge_tap_frame(void *tap, int own, const int16_t *samples, size_t count, unsigned int rate, int bridged, int music);
 /* The session's id; 0 if it is over. With the channel locked. */
 int res_ai_bridge_tap_session(void *tap, char *id, size_t size);

@@ -45,11 +45,14 @@ pub(crate) fn running() -> usize {
 }
 
 /// What the hook of a channel feeds.
-struct Tap(AssistEnd);
+struct Tap {
+    end: AssistEnd,
+    flow: Flow,
+}
 
 impl Drop for Tap {
     fn drop(&mut self) {
-        exchange::dismiss(&self.0.info().id);
+        exchange::dismiss(&self.end.info().id);
         RUNNING.fetch_sub(1, Ordering::AcqRel);
     }
 }
@@ -62,7 +65,7 @@ pub(crate) fn begin(channel: &Channel, end: AssistEnd) -> bool {
         // SAFETY: the tap is gone before its channel is: when that hangs up, Asterisk takes its hooks off.
         unsafe { exchange::admit(&end.info().id, raw) };
     }
-    let tap = Box::into_raw(Box::new(Tap(end)));
+    let tap = Box::into_raw(Box::new(Tap { end, flow: Flow::default() }));
     // SAFETY: the channel is valid and not locked by this thread. The tap is the shim's until it gives it back.
     unsafe { ffi::ai_shim_tap(channel.raw(), tap.cast()) == 0 }
 }
@@ -81,6 +84,37 @@ pub(crate) fn session(channel: &Channel) -> Option<String> {
     })
 }
 
+/// Whether both directions keep coming.
+///
+/// Asterisk as Debian and FreePBX build it drops audio on the way to hooks, recordings among them, once somebody else has
+/// taken part in the call: their packets' numbers are below those of whoever was there before
+/// (<https://github.com/asterisk/asterisk/issues/507>). Only what translates for the hooks remembers; it can be made anew.
+#[derive(Default)]
+struct Flow {
+    bridged: bool,
+    /// Frames of the one direction since the last of the other: of what the party hears, and of its own.
+    missing: [u32; 2],
+}
+
+impl Flow {
+    /// One direction is missing after so many frames of the other, and again after twice as many. In a call it is one.
+    const MISSING: u32 = 8;
+    /// From so many on it is seen after every so many.
+    const LONG_MISSING: u32 = 64;
+
+    /// A frame has come. True if the other direction is to be seen after.
+    fn passed(&mut self, own: bool, bridged: bool) -> bool {
+        let entered = bridged && !self.bridged;
+        self.bridged = bridged;
+        self.missing[usize::from(own)] = 0;
+        let missing = &mut self.missing[usize::from(!own)];
+        *missing = if bridged { *missing + 1 } else { 0 };
+        let due = missing.is_power_of_two() && *missing >= Self::MISSING
+            || *missing >= Self::LONG_MISSING && missing.is_multiple_of(Self::LONG_MISSING);
+        entered || due
+    }
+}
+
 /// Asterisk's frame on its way; see `shim.h`.
 ///
 /// # Realtime
@@ -95,36 +129,36 @@ extern "C" fn res_ai_bridge_tap_frame(
     bridged: c_int,
     music: c_int,
 ) -> c_int {
-    // What answers 0 ends the tap, and nothing else.
-    guard::enter(0, || {
+    // A panic ends the tap, and nothing else.
+    let answer = guard::enter(ffi::AI_TAP_OFF, || {
         cli::fail_on_purpose();
         // SAFETY: the shim passes what `begin` has made, and has not given it back yet. It does so under the channel's lock
         // alone, so nobody else has it.
-        let end = unsafe { &mut (*tap.cast::<Tap>()).0 };
+        let Tap { end, flow } = unsafe { &mut *tap.cast::<Tap>() };
         // SAFETY: so many samples of a frame that the caller holds.
         let samples = unsafe { slice::from_raw_parts(samples, count) };
         no_alloc(|| {
-            if end.is_stopped() {
-                return 0;
-            }
             let (own, bridged, music) = (own != 0, bridged != 0, music != 0);
+            if end.is_stopped() {
+                return ffi::AI_TAP_OFF;
+            }
             end.set_talking(bridged);
             end.set_music(music);
-            if bridged && own {
-                end.this.push(samples, rate_hz, Instant::now());
-            } else if bridged && !music {
-                end.other.push(samples, rate_hz, Instant::now());
+            if bridged && !music {
+                let leg = if own { &mut end.this } else { &mut end.other };
+                leg.push(samples, rate_hz, Instant::now());
             }
-            1
+            if flow.passed(own, bridged) { ffi::AI_TAP_REFRESH } else { ffi::AI_TAP_ON }
         })
-    })
+    });
+    answer as c_int
 }
 
 #[unsafe(no_mangle)]
 extern "C" fn res_ai_bridge_tap_session(tap: *mut c_void, id: *mut c_char, size: usize) -> c_int {
     guard::enter(0, || {
         // SAFETY: as in `res_ai_bridge_tap_frame`.
-        let end = unsafe { &(*tap.cast::<Tap>()).0 };
+        let end = unsafe { &(*tap.cast::<Tap>()).end };
         let name = end.info().id.as_bytes();
         if end.is_stopped() || name.len() >= size {
             return 0;
@@ -143,15 +177,20 @@ extern "C" fn res_ai_bridge_tap_moved(tap: *mut c_void, channel: *mut ffi::ast_c
     guard::enter((), || {
         if let Some(channel) = NonNull::new(channel) {
             // SAFETY: as in `res_ai_bridge_tap_frame`, and as in `begin`.
-            unsafe { exchange::admit(&(*tap.cast::<Tap>()).0.info().id, channel) };
+            unsafe { exchange::admit(&(*tap.cast::<Tap>()).end.info().id, channel) };
         }
     });
 }
 
 #[unsafe(no_mangle)]
 extern "C" fn res_ai_bridge_tap_dismissed(tap: *mut c_void) {
-    // SAFETY: as in `res_ai_bridge_tap_frame`.
-    guard::enter((), || unsafe { &(*tap.cast::<Tap>()).0 }.complete());
+    guard::enter((), || {
+        // SAFETY: as in `res_ai_bridge_tap_frame`.
+        let end = unsafe { &(*tap.cast::<Tap>()).end };
+        if !end.is_stopped() {
+            end.complete();
+        }
+    });
 }
 
 #[unsafe(no_mangle)]

@@ -2,12 +2,12 @@
 
 use std::time::{Duration, Instant};
 
-use rig::{CallEvent, Ended, PhoneCall};
+use rig::{Ami, CallEvent, Ended, PhoneCall};
 
 use crate::common::eventually;
 use crate::common::signal::codes;
 use crate::common::witness::undisturbed;
-use crate::{Desk, LATE, Legs, SOON, Talk, to};
+use crate::{Desk, LATE, Legs, SOON, Talk, chord, is_loud, to};
 
 /// What the phones may press, the caller or the operator: on the channel of whoever does.
 const FEATURES: &str = "[applicationmap]\nstart = *1,self,AIAssist,desk\nstop = *2,self,StopAIAssist\n";
@@ -89,8 +89,11 @@ fn a_full_house_is_told() {
 #[test]
 fn a_call_that_is_under_way_is_listened_to_and_let_alone_again() {
     undisturbed(|| {
-        let desk =
-            Desk::with(|rig| rig.append("extensions.conf", DIALPLAN).append("features.conf", FEATURES));
+        let desk = Desk::with(|rig| {
+            let rig = rig.append("extensions.conf", DIALPLAN).append("features.conf", FEATURES);
+            rig.ami(&[("boss", "call,reporting", "")])
+        });
+        let mut ami = Ami::log_in(&desk.stage.rig, "boss").expect("AMI lets the user in");
         let talk = desk.call('3', rig::Codec::Alaw, rig::Codec::Alaw);
         let press = |call: &PhoneCall, keys: &str| keys.chars().for_each(|key| call.send_digit(key));
         press(&talk.caller, "*1");
@@ -99,7 +102,8 @@ fn a_call_that_is_under_way_is_listened_to_and_let_alone_again() {
         talk.assert_converse(&legs, 30.0, "under way");
         press(&talk.caller, "*2");
         eventually("it has ended", SOON, || sessions(&desk) == 0);
-        desk.stage.rig.wait_log("ended COMPLETE", SOON).expect("how it ended is told");
+        let end = ami.event("AISessionEnd", SOON).expect("it is told");
+        assert_eq!(end.get("Status"), "COMPLETE", "{end}");
         assert_goes_on_unheard(&talk, &legs);
         press(&talk.caller, "*1");
         let legs = desk.legs();
@@ -131,8 +135,15 @@ fn a_call_that_is_not_answered_leaves_nothing() {
     let caller = desk.phone(rig::Codec::Alaw).dial(&to('5', &operator)).expect("the phone dials");
     operator.wait_for(CallEvent::Ringing, SOON).expect("it rings");
     eventually("a session waits", SOON, || sessions(&desk) == 1);
+    operator.send_early_media();
+    for call in [&caller, &operator] {
+        call.play(&chord(17).at_rate(8000));
+    }
+    eventually("the caller hears what comes before the answer", SOON, || is_loud(&caller.heard().pcm()));
+    std::thread::sleep(LATE);
+    assert!(desk.stage.agent.attempts().is_empty(), "nobody else does");
     caller.hang_up();
-    caller.wait_for(CallEvent::Ended(Ended::ByCaller), SOON).expect("it is over");
+    caller.wait_for(CallEvent::Ended(Ended::Cancelled), SOON).expect("it is over");
     desk.stage.assert_nothing_left();
     desk.assert_unloads();
 }

@@ -5,7 +5,6 @@ use std::thread::sleep;
 use rig::{Codec, Direction};
 
 use crate::common::eventually;
-use crate::common::signal::likest_db;
 use crate::common::witness::undisturbed;
 use crate::{Desk, LATE, SOON, chord, is_loud, ms};
 
@@ -21,7 +20,7 @@ fn load_music(desk: &Desk) {
 }
 
 #[test]
-fn music_on_hold_is_not_transcribed_and_what_the_caller_says_is() {
+fn nothing_is_transcribed_on_hold_and_everything_after_it() {
     undisturbed(|| {
         let desk = Desk::new();
         load_music(&desk);
@@ -39,8 +38,7 @@ fn music_on_hold_is_not_transcribed_and_what_the_caller_says_is() {
         talk.caller.wait_played(SOON).expect("the phone sends");
         sleep(LATE);
         assert!(!is_loud(&legs.operator.pcm()[operator..]), "nobody hears the music");
-        let db = likest_db(&legs.caller.pcm()[caller..], &|rate| chord(13).at_rate(rate), legs.caller.rate_hz());
-        assert!(db >= 30.0, "what the caller says on hold: {db:.1} dB");
+        assert!(!is_loud(&legs.caller.pcm()[caller..]), "nobody hears what the caller says to somebody else");
 
         talk.operator.mute(false);
         talk.operator.renegotiate(Codec::Alaw, Direction::Both, SOON).expect("Asterisk agrees");

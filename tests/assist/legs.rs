@@ -1,7 +1,5 @@
 //! Each leg by itself, and the call as it was.
 
-use std::fs;
-
 use rig::Codec;
 
 use crate::common::signal::{codes, likest_db};
@@ -33,15 +31,10 @@ fn a_recording_beside_it_is_right_as_well() {
         let name = to('7', &talk.operator);
         talk.caller.hang_up();
         desk.stage.assert_nothing_left();
-        let recorded = |leg: &str| {
-            let file = desk.stage.rig.directory().join(format!("spool/monitor/{name}{leg}.wav"));
-            let (samples, rate_hz) = rig::read_wav(&fs::read(file).expect("it is there")).expect("it is a recording");
-            // Behind what was said to see whether the line is through.
-            (samples[rate_hz as usize * 4 / 5..].to_vec(), rate_hz)
-        };
         for (leg, said) in [("-caller", chord(11)), ("-operator", chord(12))] {
-            let (samples, rate_hz) = recorded(leg);
-            let db = likest_db(&samples, &|rate| said.at_rate(rate), rate_hz);
+            let (samples, rate_hz) = desk.recording(&format!("{name}{leg}"));
+            // Behind what was said to see whether the line is through.
+            let db = likest_db(&samples[rate_hz as usize * 4 / 5..], &|rate| said.at_rate(rate), rate_hz);
             println!("recorded{leg}: SNR {db:.1} dB");
             assert!(db >= 30.0, "{leg}: {db:.1} dB");
         }

@@ -11,6 +11,7 @@ mod operator;
 mod transfers;
 mod trouble;
 
+use std::fs;
 use std::thread::sleep;
 use std::time::Duration;
 
@@ -103,6 +104,12 @@ impl Desk {
     /// Unloads the module; what Asterisk says.
     fn unload(&self, force: &str) -> String {
         self.stage.cli(&format!("module unload {force} res_ai_bridge.so"))
+    }
+
+    /// Samples and rate of the recording `name`.
+    fn recording(&self, name: &str) -> (Vec<i16>, u32) {
+        let file = self.stage.rig.directory().join(format!("spool/monitor/{name}.wav"));
+        rig::read_wav(&fs::read(file).expect("it is there")).expect("it is a recording")
     }
 
     /// Nothing holds the module.

@@ -34,7 +34,8 @@ fn a_transcriber_that_stands_still_is_no_concern_of_the_call() {
 #[test]
 fn a_transcriber_that_nobody_reaches_is_no_concern_of_the_call() {
     undisturbed(|| {
-        let desk = Desk::with(|rig| rig.edit("ai_bridge.conf", "hint_url = no", "hint_url = no\nurl = ws://127.0.0.1:9"));
+        let desk =
+            Desk::with(|rig| rig.edit("ai_bridge.conf", "hint_url = no", "hint_url = no\nurl = ws://127.0.0.1:9"));
         let talk = desk.call('5', Codec::Alaw, Codec::Alaw);
         let from = Instant::now();
         sleep(WATCHED);

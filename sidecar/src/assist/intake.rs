@@ -91,6 +91,11 @@ impl Intake {
         self.chunks.pop_front()
     }
 
+    /// These had been taken, and have to be taken again.
+    pub(super) fn put_back(&mut self, chunks: impl DoubleEndedIterator<Item = Chunk>) {
+        chunks.rev().for_each(|chunk| self.chunks.push_front(chunk));
+    }
+
     /// True if nothing waits.
     pub(super) fn is_empty(&self) -> bool {
         self.chunks.is_empty()
@@ -212,6 +217,17 @@ mod tests {
         intake.fill(start + 900 * MS);
         intake.hear(&[2; 160], 8000, start + 3000 * MS);
         assert_eq!(heard(&mut intake, start), [(0, 1, 20), (3000, 2, 20)]);
+    }
+
+    #[test]
+    fn what_is_put_back_comes_first() {
+        let (mut intake, start) = (Intake::default(), Instant::now());
+        for frame in 0..20 {
+            intake.hear(&[frame as i16 / 5; 160], 8000, start + 20 * frame * MS);
+        }
+        let taken: Vec<_> = std::iter::from_fn(|| intake.take()).take(2).collect();
+        intake.put_back(taken.into_iter());
+        assert_eq!(heard(&mut intake, start), [(0, 0, 100), (100, 1, 100), (200, 2, 100), (300, 3, 100)]);
     }
 
     #[test]

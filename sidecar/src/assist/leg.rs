@@ -133,7 +133,7 @@ impl Leg {
         {
             given += chunk.duration();
             let call_time = chunk.at.saturating_duration_since(self.session.info.started);
-            stream.give(&chunk, call_time.as_millis() as u64, now);
+            stream.give(chunk, call_time.as_millis() as u64, now);
         }
         if !self.wanted && self.intake.is_empty() {
             stream.pause(now);
@@ -233,11 +233,13 @@ impl Leg {
 
     /// There is no stream any more, or none yet, because of `outcome`.
     fn lose(&mut self, outcome: Outcome, now: Instant) {
-        let ending = matches!(&self.state, State::Open(stream) if stream.is_ended());
-        self.leave();
-        if ending {
-            return;
+        if let State::Open(stream) = &mut self.state {
+            if stream.is_ended() {
+                return self.leave();
+            }
+            self.intake.put_back(stream.take_unwritten());
         }
+        self.leave();
         // In the middle of a call no end is in order.
         let status = if outcome.status == Status::Complete { Status::Lost } else { outcome.status };
         let attempts = self.profile.reconnect_attempts;

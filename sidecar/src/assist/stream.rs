@@ -21,6 +21,8 @@ use crate::{Outcome, Status};
 const QUEUED_MAX_MS: u64 = 500;
 /// Audio that is further from its place than this is in another run. [ms]
 const SAME_RUN_MS: u64 = 40;
+/// Audio that is heard once more by the next stream, when this one is lost before it has written that down.
+const RETOLD: Duration = Duration::from_secs(4);
 /// Runs that are remembered: what was said long ago has been told long ago.
 const RUNS_MAX: usize = 256;
 
@@ -35,6 +37,8 @@ pub(super) struct Stream {
     places: Places,
     /// Audio given to the transcriber. [bytes]
     given: u64,
+    /// The latest audio that was given and is in no line, with its time in the call. [ms]
+    unwritten: VecDeque<(u64, Chunk)>,
     paused: bool,
     ended: bool,
     early: VecDeque<Transcribed>,
@@ -72,6 +76,7 @@ pub(super) fn open(transcriber: Box<dyn Transcriber>, rate_hz: u32, connector: C
                 transcoder,
                 places: Places::default(),
                 given: 0,
+                unwritten: VecDeque::new(),
                 paused: true,
                 ended: false,
                 early: VecDeque::new(),
@@ -98,7 +103,7 @@ impl Stream {
     }
 
     /// Gives it `chunk`, which began `call_ms` after the session.
-    pub(super) fn give(&mut self, chunk: &Chunk, call_ms: u64, now: Instant) {
+    pub(super) fn give(&mut self, chunk: Chunk, call_ms: u64, now: Instant) {
         let rate = Format::slin(chunk.rate_hz);
         if self.transcoder.from() != rate {
             self.flush(now);
@@ -110,6 +115,10 @@ impl Stream {
         self.transcoder.push(&self.linear, &mut self.wire);
         self.pass_on(now);
         self.paused = false;
+        self.unwritten.push_back((call_ms, chunk));
+        while self.unwritten.iter().map(|(_, chunk)| chunk.duration()).sum::<Duration>() > RETOLD {
+            self.unwritten.pop_front();
+        }
     }
 
     /// Nobody speaks for some time.
@@ -174,6 +183,7 @@ impl Stream {
                 Transcribed::Line { text, start_ms, end_ms } => {
                     let start_ms = start_ms.map(|start_ms| self.places.of_start(start_ms));
                     let end_ms = end_ms.map(|end_ms| self.places.of_end(end_ms.min(self.given_ms())));
+                    self.unwritten.retain(|(call_ms, _)| end_ms.is_some_and(|end_ms| *call_ms > end_ms));
                     return Ok(Some(Said::Line { text, start_ms, end_ms }));
                 }
                 Transcribed::Finished => return Ok(Some(Said::Finished)),
@@ -185,6 +195,11 @@ impl Stream {
             }
         }
         Ok(None)
+    }
+
+    /// What was given to it last, and is in no line.
+    pub(super) fn take_unwritten(&mut self) -> impl DoubleEndedIterator<Item = Chunk> {
+        std::mem::take(&mut self.unwritten).into_iter().map(|(_, chunk)| chunk)
     }
 
     /// Says goodbye.
