@@ -212,7 +212,7 @@ fn actions_and_events_have_their_help() {
         let help = stage.cli(&format!("manager show command {action}"));
         assert!(help.contains("[Synopsis]") && help.contains("ActionID"), "{help}");
     }
-    for event in ["AISessionStart", "AISessionEnd", "AITranscript", "AIBargeIn", "AIToolCall"] {
+    for event in ["AISessionStart", "AISessionEnd", "AITranscript", "AISuggestion", "AIBargeIn", "AIToolCall"] {
         let help = stage.cli(&format!("manager show event {event}"));
         assert!(help.contains("EventTime"), "{help}");
     }

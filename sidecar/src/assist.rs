@@ -8,7 +8,7 @@
 //!  AssistEnd::set_talking ── flag ──► both                           └─► events, and Hints ─► chat service
 //! ```
 //!
-//! Nothing wakes the task from the channel's side: it looks at both rings and at the flags every [`TICK`].
+//! Nothing wakes the task from the channel's side: it looks at both rings and at the flags ten times a second.
 
 mod chat;
 mod hints;
