@@ -61,7 +61,7 @@ up: build setup ## Run Asterisk and the practice agent for a softphone, until Ct
 	@$(WITH_ASTERISK) cargo build --quiet --release -p practice-agent -p rig
 	@$(WITH_ASTERISK) exec target/release/rig up --profile $(PROFILE)
 
-test: lint unit wire integration package-test image-test ## Everything CI runs: lint, tests with a real Asterisk, packages, the image
+test: lint unit wire integration package-test ## Everything CI runs: lint, unit tests, wire formats, integration tests with a real Asterisk, the package
 
 lint: setup-build ## Formatting, clippy and documentation, warnings are errors
 	@cargo fmt --all --check

@@ -110,7 +110,10 @@ export class Transcript {
     this.#waiting = true;
     requestAnimationFrame(() => {
       this.#waiting = false;
-      if (this.#follows) $("conversation").scrollTop = $("conversation").scrollHeight;
+      if (!this.#follows) return;
+      const box = $("conversation");
+      box.scrollTop = box.scrollHeight;
+      this.#top = box.scrollTop;
     });
   }
 

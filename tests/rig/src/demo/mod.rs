@@ -1,8 +1,8 @@
 //! `rig demo`: one real call to the AI, told while it happens, measured at the phone, kept as sound and as a picture.
 
+pub(crate) mod assist;
 mod figures;
 mod live;
-pub(crate) mod assist;
 pub(crate) mod outbound;
 mod picture;
 mod tape;
