@@ -15,6 +15,7 @@ pub(crate) const KEY: &str = "key-of-the-cookbook";
 pub(crate) const TOKEN: &str = "a-token-of-32-characters-or-more";
 /// What the recipes call OpenAI, and a person's phone.
 const OPENAI: &str = "wss://api.openai.com/v1/realtime";
+const SONIOX: &str = "dialect = soniox\n";
 const PERSON: &str = "PJSIP/1002";
 const TRUNK: &str = "PJSIP/{{number}}@mytrunk";
 /// Modules that some recipes need and the shipped configuration does not load.
@@ -94,12 +95,18 @@ pub(crate) struct Kitchen {
 impl Kitchen {
     pub(crate) fn of(recipe: &Recipe) -> Self {
         let prepare = |rig: rig::Builder, url: &str| {
-            let profiles = recipe.file("ai_bridge.conf").replace(OPENAI, url);
+            let services = url.trim_end_matches("/v1/realtime");
+            let chat = services.replacen("ws:", "http:", 1);
+            let listens =
+                format!("{SONIOX}url = {services}/transcribe-websocket\nhint_url = {chat}/api/v1/chat/completions\n");
+            let profiles = recipe.file("ai_bridge.conf").replace(OPENAI, url).replace(SONIOX, &listens);
             rig.config("ai_bridge.conf", format!("[general]\ndefault_profile = assistant\n\n{profiles}"))
                 .config("queues.conf", "[general]\n")
                 .edit("modules.conf", "load = app_amd.so\n", &format!("load = app_amd.so\n{MODULES}"))
                 .env("OPENAI_REALTIME_MODEL", "practice")
                 .env("OPENAI_API_KEY", KEY)
+                .env("SONIOX_API_KEY", KEY)
+                .env("OPENROUTER_API_KEY", KEY)
                 .env("AI_BRIDGE_TOKEN", TOKEN)
         };
         let stage = Stage::with(crate::passive(), prepare, "");

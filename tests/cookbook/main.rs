@@ -192,6 +192,23 @@ fn several_languages() {
 }
 
 #[test]
+fn help_for_the_operator() {
+    let kitchen = Kitchen::of(&Recipe::called("Help for the operator"));
+    let call = kitchen.dial("7112");
+    rings(&kitchen.person);
+    kitchen.person.answer();
+    call.wait_answered(SOON).expect("answered");
+    call.play(&speech("How much is it, and when will it come?", 8000).expect("spoken"));
+    for leg in ["-caller", "-operator"] {
+        let stream = kitchen.agent().stream(leg, SOON).expect("it is listened to");
+        assert_eq!(stream.events_of("config")[0].json["language_hints"][0], "en", "{leg}");
+    }
+    let asked = kitchen.agent().wait_chat(0, 2 * SOON).expect("a hint is asked for");
+    let request = asked.asked().body.to_string();
+    assert!(request.contains("sells air conditioners") && request.contains("openai/gpt-5-mini"), "{request}");
+}
+
+#[test]
 fn no_recipe_is_without_its_test() {
     let tests = include_str!("main.rs");
     for title in kitchen::titles() {

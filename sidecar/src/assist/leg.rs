@@ -297,7 +297,9 @@ impl Leg {
             Step::GiveUp(Outcome { status: Status::Lost | Status::ConnFail, reason, .. }) => {
                 if !std::mem::replace(&mut self.given_up, true) {
                     let minutes = LATER.as_secs() / 60;
-                    warn!("AI {id}: the {speaker} is not heard: {reason}. Tried again every {minutes} min; the call goes on");
+                    warn!(
+                        "AI {id}: the {speaker} is not heard: {reason}. Tried again every {minutes} min; the call goes on"
+                    );
                 }
                 self.state = State::Away(now + LATER);
             }
