@@ -187,7 +187,7 @@ fn a_long_conversation_is_followed_unless_one_reads_back() {
         script.then_all(caller_said(&format!("{number}: {}", "word ".repeat(8 + number % 13))))
     });
     session.perform(script);
-    page.wait("document.querySelectorAll('#lines .said').length === 2000", SOON * 3).expect("all are there");
+    page.wait("document.querySelectorAll('#lines .said').length === 2000", SOON * 9).expect("all are there");
     let first_numbers =
         "[...document.querySelectorAll('#lines .text')].every((node, at) => node.textContent.startsWith(`${at}:`))";
     assert_eq!(page.evaluate(first_numbers).expect("they are there"), true, "in their order");
