@@ -332,7 +332,6 @@ struct Sessions {
     table: Mutex<BTreeMap<String, Listed>>,
     seats: AtomicUsize,
     most: AtomicUsize,
-    made: AtomicU64,
 }
 
 impl Sessions {
@@ -344,7 +343,9 @@ impl Sessions {
     /// An id that no other session has, not even after a restart: seconds and a count.
     fn next_id(&self) -> String {
         let seconds = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
-        format!("{seconds:x}.{:04}", self.made.fetch_add(1, Ordering::Relaxed) + 1)
+        // Counted on when the module is loaded anew: that may be within the second.
+        static MADE: AtomicU64 = AtomicU64::new(0);
+        format!("{seconds:x}.{:04}", MADE.fetch_add(1, Ordering::Relaxed) + 1)
     }
 }
 
