@@ -7,8 +7,8 @@ use ai_dialect::Secret;
 use ai_dialect::transcriber::{self, Listening, TRANSCRIBERS, TranscriberProvider};
 use serde_json::{Map, Value};
 
-use super::keys::{self, Key, boolean, number, pair, set, word};
-use super::profile::{at, audio, check_audio, connector, json_object, load_instructions, millis, seconds, text, url};
+use super::keys::{self, Key, at, audio, boolean, json_object, millis, number, pair, seconds, set, text, url, word};
+use super::profile::{check_audio, connector, load_instructions};
 use super::{Folders, RawSection, SettingsError, Webhooks, service, tool};
 use crate::connector::Connector;
 

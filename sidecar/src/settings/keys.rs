@@ -1,5 +1,9 @@
 //! Keys and their values: one table a section kind, one function a kind of value.
 
+use std::time::Duration;
+
+use ai_dialect::AudioChoice;
+
 use super::{General, RawEntry, RawSection, SettingsError, service};
 
 /// A key: its name and what sets it. The setter answers what is wrong, in words that follow "key = value: ".
@@ -93,4 +97,84 @@ pub(super) fn pair(text: &str, separator: char) -> Result<(String, String), Stri
         Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
         _ => Err(format!("expected 'name{separator} value'")),
     }
+}
+
+/// An error at the line of `key`, or of the section as a whole where the key is not set.
+pub(super) fn at(section: &RawSection, key: &str, problem: String) -> SettingsError {
+    match section.entries.iter().rfind(|entry| entry.key == key) {
+        Some(entry) => error(entry, &section.name, problem),
+        None => whole(section, problem),
+    }
+}
+
+/// True if `section` sets `key`.
+pub(super) fn has(section: &RawSection, key: &str) -> bool {
+    section.entries.iter().any(|entry| entry.key == key && !entry.value.is_empty())
+}
+
+/// An error of `section` as a whole, at its first line.
+pub(super) fn whole(section: &RawSection, problem: String) -> SettingsError {
+    let place = match section.entries.first() {
+        Some(entry) => format!("{}:{}", entry.file, entry.line),
+        None => "ai_bridge.conf".to_owned(),
+    };
+    SettingsError { place, section: section.name.clone(), problem }
+}
+
+/// What goes over the WebSocket.
+pub(super) fn audio(value: &str) -> Result<AudioChoice, String> {
+    const ALL: &[AudioChoice] = &[
+        AudioChoice::Auto,
+        AudioChoice::Ulaw,
+        AudioChoice::Alaw,
+        AudioChoice::Pcm8,
+        AudioChoice::Pcm16,
+        AudioChoice::Pcm24,
+    ];
+    let words: Vec<_> = ALL.iter().map(|choice| (choice.name(), *choice)).collect();
+    word(value, &words)
+}
+
+/// Stores a text as it stands.
+pub(super) fn text(target: &mut String, value: &str) -> Result<(), String> {
+    set(target, Ok(value.to_owned()))
+}
+
+/// A WebSocket's address.
+pub(super) fn url(value: &str) -> Result<String, String> {
+    let valid = (value.starts_with("ws://") || value.starts_with("wss://"))
+        && value.parse::<tokio_tungstenite::tungstenite::http::Uri>().is_ok_and(|uri| uri.host().is_some());
+    // The URL itself may hold a key: it is not repeated.
+    if valid {
+        Ok(value.to_owned())
+    } else {
+        Err("expected an address like wss://host/path or ws://host:port".to_owned())
+    }
+}
+
+/// The name of a channel variable, not of a function: that could reach anything.
+pub(super) fn variable_name(value: &str) -> Result<String, String> {
+    let allowed = |character: char| character.is_ascii_alphanumeric() || character == '_';
+    if value.chars().all(allowed) && !value.starts_with(|character: char| character.is_ascii_digit()) {
+        Ok(value.to_owned())
+    } else {
+        Err(format!("'{value}' is not the name of a channel variable: letters, digits and _"))
+    }
+}
+
+/// An object in JSON. Not repeated in the error: there may be a secret in it.
+pub(super) fn json_object(value: &str) -> Result<serde_json::Map<String, serde_json::Value>, String> {
+    serde_json::from_str(value).map_err(|error| {
+        format!("expected a JSON object like {{\"a\": {{\"b\": 1}}}}; it is wrong at column {}", error.column())
+    })
+}
+
+/// Milliseconds from `least` to `most`.
+pub(super) fn millis(value: &str, least: u64, most: u64) -> Result<Duration, String> {
+    number(value, least, most).map(Duration::from_millis)
+}
+
+/// Seconds from `least` to `most`.
+pub(super) fn seconds(value: &str, least: u64, most: u64) -> Result<Duration, String> {
+    number(value, least, most).map(Duration::from_secs)
 }

@@ -11,7 +11,9 @@ use ai_media::barge_in::{Detection, EchoGuard, LocalVad};
 use ai_media::playout::Backlog;
 use openssl::x509::X509;
 
-use super::keys::{self, Key, boolean, number, pair, set, word};
+use super::keys::{
+    self, Key, at, audio, boolean, has, json_object, millis, number, pair, seconds, set, text, url, variable_name, word,
+};
 use super::{Folders, RawSection, SettingsError, Tool, Webhooks, service};
 use crate::connector::Connector;
 use crate::options::CallOptions;
@@ -443,27 +445,6 @@ pub(super) fn connector(ca_file: &str, verify: bool, config_dir: &Path) -> Resul
     Connector::with_tls(authorities, verify).map_err(|error| format!("the TLS library refuses it: {error}"))
 }
 
-/// An error at the line of `key`, or of the section as a whole where the key is not set.
-pub(super) fn at(section: &RawSection, key: &str, problem: String) -> SettingsError {
-    match section.entries.iter().rfind(|entry| entry.key == key) {
-        Some(entry) => keys::error(entry, &section.name, problem),
-        None => whole(section, problem),
-    }
-}
-
-/// True if `section` sets `key`.
-pub(super) fn has(section: &RawSection, key: &str) -> bool {
-    section.entries.iter().any(|entry| entry.key == key && !entry.value.is_empty())
-}
-
-pub(super) fn whole(section: &RawSection, problem: String) -> SettingsError {
-    let place = match section.entries.first() {
-        Some(entry) => format!("{}:{}", entry.file, entry.line),
-        None => "ai_bridge.conf".to_owned(),
-    };
-    SettingsError { place, section: section.name.clone(), problem }
-}
-
 pub(super) fn read_text(path: &Path) -> Result<String, String> {
     let size = fs::metadata(path).map_err(|error| format!("{}: {error}", path.display()))?.len();
     if size > INSTRUCTIONS_MAX {
@@ -494,20 +475,6 @@ fn origin(url: &str) -> String {
     format!("{}{authority}", &url[..end]).to_ascii_lowercase()
 }
 
-/// What goes over the WebSocket.
-pub(super) fn audio(value: &str) -> Result<AudioChoice, String> {
-    const ALL: &[AudioChoice] = &[
-        AudioChoice::Auto,
-        AudioChoice::Ulaw,
-        AudioChoice::Alaw,
-        AudioChoice::Pcm8,
-        AudioChoice::Pcm16,
-        AudioChoice::Pcm24,
-    ];
-    let words: Vec<_> = ALL.iter().map(|choice| (choice.name(), *choice)).collect();
-    word(value, &words)
-}
-
 /// The value of `audio` must be one that the dialect has.
 pub(super) fn check_audio(
     audio: AudioChoice,
@@ -522,22 +489,6 @@ pub(super) fn check_audio(
     Err(("audio", problem))
 }
 
-pub(super) fn text(target: &mut String, value: &str) -> Result<(), String> {
-    set(target, Ok(value.to_owned()))
-}
-
-/// A WebSocket's address.
-pub(super) fn url(value: &str) -> Result<String, String> {
-    let valid = (value.starts_with("ws://") || value.starts_with("wss://"))
-        && value.parse::<tokio_tungstenite::tungstenite::http::Uri>().is_ok_and(|uri| uri.host().is_some());
-    // The URL itself may hold a key: it is not repeated.
-    if valid {
-        Ok(value.to_owned())
-    } else {
-        Err("expected an address like wss://host/path or ws://host:port".to_owned())
-    }
-}
-
 /// Milliseconds and counts, with commas between; what is left out is as `amd.conf` says.
 fn amd_arguments(value: &str) -> Result<String, String> {
     let numbers = value.split(',').all(|number| number.is_empty() || number.parse::<u16>().is_ok());
@@ -546,29 +497,4 @@ fn amd_arguments(value: &str) -> Result<String, String> {
     } else {
         Err(format!("'{value}' is not a list of at most {AMD_ARGUMENTS_MAX} numbers with commas between"))
     }
-}
-
-/// The name of a channel variable, not of a function: that could reach anything.
-fn variable_name(value: &str) -> Result<String, String> {
-    let allowed = |character: char| character.is_ascii_alphanumeric() || character == '_';
-    if value.chars().all(allowed) && !value.starts_with(|character: char| character.is_ascii_digit()) {
-        Ok(value.to_owned())
-    } else {
-        Err(format!("'{value}' is not the name of a channel variable: letters, digits and _"))
-    }
-}
-
-/// An object in JSON. Not repeated in the error: there may be a secret in it.
-pub(super) fn json_object(value: &str) -> Result<serde_json::Map<String, serde_json::Value>, String> {
-    serde_json::from_str(value).map_err(|error| {
-        format!("expected a JSON object like {{\"a\": {{\"b\": 1}}}}; it is wrong at column {}", error.column())
-    })
-}
-
-pub(super) fn millis(value: &str, least: u64, most: u64) -> Result<Duration, String> {
-    number(value, least, most).map(Duration::from_millis)
-}
-
-pub(super) fn seconds(value: &str, least: u64, most: u64) -> Result<Duration, String> {
-    number(value, least, most).map(Duration::from_secs)
 }

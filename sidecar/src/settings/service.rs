@@ -89,7 +89,7 @@ impl General {
     /// Tells what does not go together.
     pub(super) fn check(&self, section: &RawSection, errors: &mut Vec<SettingsError>) {
         for (key, problem) in [self.check_bind(), self.webhooks.check()].into_iter().filter_map(Result::err) {
-            errors.push(super::profile::at(section, key, problem));
+            errors.push(keys::at(section, key, problem));
         }
     }
 

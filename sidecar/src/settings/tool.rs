@@ -7,8 +7,8 @@ use std::time::Duration;
 use ai_dialect::Secret;
 use serde_json::{Map, Value, json};
 
-use super::keys::{self, Key, boolean, number, pair, set, word};
-use super::profile::{at, connector, has, json_object, millis, read_text, text};
+use super::keys::{self, Key, at, boolean, has, json_object, millis, number, pair, set, text, word};
+use super::profile::{connector, read_text};
 use super::{Folders, RawSection, SettingsError};
 use crate::connector::Connector;
 use crate::sound::Sound;

@@ -2,8 +2,7 @@
 
 use std::time::Duration;
 
-use super::keys::{self, Key, number, set};
-use super::profile::{at, whole};
+use super::keys::{self, Key, at, number, set, whole};
 use super::{RawSection, SettingsError};
 use crate::outbound::number::{Number, NumberPattern};
 
