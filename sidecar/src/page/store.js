@@ -15,6 +15,8 @@ class Call {
     this.caller = this.callee = null;
     this.status = "connecting";
     this.began = now();
+    /** `began` is known, and no guess. */
+    this.isDated = false;
     this.ended = null;
     this.result = this.reason = this.figures = null;
     this.lasted = null;
@@ -34,6 +36,7 @@ class Call {
     const { direction, profile, caller, callee, status, result, reason, figures } = told;
     Object.assign(this, { direction, profile, caller, callee, status, result, reason, figures });
     this.began = Date.parse(told.started_at);
+    this.isDated = true;
     this.ended = told.ended_at ? Date.parse(told.ended_at) : null;
     if (this.ended) this.lasted = told.duration_ms;
     return this;
@@ -62,9 +65,18 @@ class Call {
     return true;
   }
 
-  /** When a line was begun, as exactly as it is known. */
+  /** When a line was begun, as exactly as it is known; never after it was told. */
   spokenAt(start_ms, time) {
-    return start_ms === null || start_ms === undefined ? Date.parse(time) : this.began + start_ms;
+    const told = Date.parse(time);
+    return this.isDated && Number.isFinite(start_ms) ? Math.min(this.began + start_ms, told) : told;
+  }
+
+  /** Takes how it has ended; null: that is not known. */
+  end(event) {
+    this.status = "ended";
+    this.ended = event ? Date.parse(event.time) : now();
+    [this.result, this.reason, this.lasted] = [event?.status ?? null, event?.reason ?? null, event?.duration_ms ?? null];
+    this.figures = event?.figures ?? this.figures;
   }
 }
 
@@ -115,7 +127,7 @@ export class Store {
       call = new Call(event.session);
       Object.assign(call, { direction: event.direction, profile: event.profile, caller: event.caller, callee: event.callee });
       call.began = Date.parse(event.time);
-      if (event.event === "call_start") call.knows = "whole";
+      if (event.event === "call_start") [call.knows, call.isDated] = ["whole", true];
       this.calls.set(call.id, call);
       this.#fresh?.add(call.id);
       this.#begin(call);
