@@ -63,9 +63,9 @@ store.on("end", (call) => {
   else store.drop(call.id);
 });
 store.on("read", () => {
-  if (chosen && !chosen.isOver) return void store.load(chosen);
   const first = store.up()[0];
-  if (first && (!chosen || !byHand || $("past").hidden)) choose(first.id, false);
+  if (first && (!chosen || (chosen.isOver && (!byHand || $("past").hidden)))) choose(first.id, false);
+  else if (chosen) store.load(chosen);
 });
 store.on("list", titled);
 

@@ -186,7 +186,7 @@ export class Store {
   }
 
   #end(call, event) {
-    Object.assign(call, { status: "ended", ended: event ? Date.parse(event.time) : now(), result: event?.status ?? null, reason: event?.reason ?? null, lasted: event?.duration_ms ?? null, figures: event?.figures ?? call.figures });
+    call.end(event);
     call.interim.clear();
     this.#gone.add(call.id);
     this.#fresh?.add(call.id);
@@ -240,13 +240,16 @@ export class Store {
     }
   }
 
-  /** Reads what was said in `call`, unless it is known; a call that is over comes from the log. */
+  /** Reads what was said in `call`, and how it ended, unless it is known. */
   async load(call) {
     if (call.knows !== "partly") return;
     call.knows = "loading";
     this.#tell("reset", call);
     const before = call.lines.length + call.hints.length;
-    const [told, logged] = await Promise.all([call.isOver ? [] : past(call.id), this.#logged(call.id)]);
+    // Of a call that comes from the log, the result is known.
+    const isLogged = call.isOver && call.result !== null;
+    const [told, logged] = await Promise.all([isLogged ? [] : past(call.id), this.#logged(call.id)]);
+    if (call.isOver && call.result === null) await this.#learnEnd(call, told);
     for (const { id, time, speaker, text, start_ms } of logged?.turns ?? []) {
       call.add({ id, kind: "line", speaker, text, at: call.spokenAt(start_ms, time) });
     }
@@ -256,8 +259,21 @@ export class Store {
       else if (["transcript", "barge_in", "tool_call"].includes(event.event)) call.add(lineOf(call, event));
     }
     const begun = told.some((event) => event.event === "call_start");
-    call.knows = logged || begun || call.lines.length + call.hints.length > before ? "whole" : "none";
+    // Events may have been missed meanwhile.
+    if (call.knows === "loading") call.knows = logged || begun || call.lines.length + call.hints.length > before ? "whole" : "none";
     this.#tell("reset", call);
+  }
+
+  /** How a call ended whose end was missed. */
+  async #learnEnd(call, told) {
+    const event = told.find((one) => one.event === "call_end");
+    if (event) {
+      call.end(event);
+    } else {
+      const description = await get(`/api/calls/${encodeURIComponent(call.id)}`).catch(() => null);
+      if (description?.ended_at) call.describe(description);
+    }
+    this.#tell("call", call);
   }
 
   async #logged(id) {
