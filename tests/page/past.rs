@@ -1,6 +1,7 @@
 //! Calls that are over: found by number and by what was said in them.
 
 use rig::Screen;
+use serde_json::json;
 
 use super::{Desk, SOON, caller_said, lines, texts, wait_text};
 
@@ -56,6 +57,12 @@ fn a_call_is_found_by_its_words_in_any_case_and_by_its_number() {
     wait_text(&page, "#lines .caller", "kettle");
     assert_eq!(lines(&page).len(), 1);
     wait_text(&page, "#call-state", "Hung up");
+    page.click("#menu-open").expect("there is a menu");
+    page.click("#log-out").expect("it has a way out");
+    page.wait("!document.getElementById('login').hidden", SOON).expect("the token is asked for");
+    let left = "[document.querySelectorAll('.row').length, document.getElementById('sought').value, \
+        /1001|79161234567|kettle|доставк/i.test(document.body.textContent)]";
+    assert_eq!(page.evaluate(left).expect("it is there"), json!([0, "", false]), "nothing is left for the next user");
     // Calls that are up are found, too, by whoever asks the API.
     let (_call, session) = desk.stage.talk("100");
     session.perform(caller_said("Nothing but a zebra"));

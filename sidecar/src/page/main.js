@@ -159,9 +159,13 @@ function enter() {
 
 function leave(reason) {
   socket.stop();
+  clearTimeout(again);
   setToken("", false);
+  choice = null;
   store.clear();
+  past.clear();
   show(null, false);
+  announce("");
   askForToken(reason);
 }
 

@@ -104,6 +104,8 @@ export class Store {
     this.calls.clear();
     this.#gone.clear();
     this.keeps = null;
+    // What was asked for before is no longer wanted.
+    [this.#fresh, this.#again] = [null, false];
     this.#tell("list");
   }
 
@@ -210,12 +212,13 @@ export class Store {
       while (page.next_cursor !== null) {
         const cursor = page.next_cursor ? `&cursor=${encodeURIComponent(page.next_cursor)}` : "";
         page = await get(`/api/calls?ended=false&limit=${PAGE}${cursor}`);
+        if (fresh !== this.#fresh) return;
         for (const call of page.calls) told.set(call.id, call);
       }
       this.keeps = page.log ?? true;
       this.#compare(told, fresh);
     } finally {
-      this.#fresh = null;
+      if (fresh === this.#fresh) this.#fresh = null;
     }
     if (this.#again) {
       this.#again = false;
