@@ -86,3 +86,27 @@ fn without_a_database_the_page_says_so_and_works() {
     let late = desk.open("b", Screen::default());
     wait_text(&late, "#lines .caller", "Can you hear me?");
 }
+
+#[test]
+fn of_two_choices_the_later_one_counts() {
+    let desk = Desk::new();
+    desk.past_call("100", "Long ago");
+    let (_call, session) = desk.stage.talk("200");
+    session.perform(caller_said("Just now"));
+    let page = desk.open("a", Screen::default());
+    wait_text(&page, "#lines .caller", "Just now");
+    page.click("#tab-past").expect("there is a history");
+    page.wait("document.querySelectorAll('#past-calls .row').length === 1", SOON).expect("the call is there");
+    let slow = "const ask = fetch; const gate = new Promise((open) => { window.open_gate = open; }); \
+        window.fetch = async (path, how) => { if (/calls\\/[^/?]+$/.test(path)) { window.held = true; await gate; } \
+        return ask(path, how).finally(() => { window.answered = true; }); }; null";
+    page.evaluate(&format!("{{ {slow} }}")).expect("it is prepared");
+    page.click("#past-calls .row").expect("it can be chosen");
+    page.wait("window.held === true", SOON).expect("it is asked for");
+    page.click("#tab-live").expect("there is a list");
+    page.click("#calls .row").expect("the call that is up can be chosen");
+    page.evaluate("{ window.answered = false; open_gate(); }").expect("the answer comes");
+    page.wait("window.answered === true", SOON).expect("the answer comes");
+    std::thread::sleep(super::ms(500));
+    assert_eq!(lines(&page), [("caller".to_owned(), "Just now".to_owned())]);
+}
