@@ -40,12 +40,19 @@ fn nothing_is_shown_to_whoever_does_not_know_the_token() {
 fn a_token_that_is_changed_ends_what_was_open() {
     let desk = Desk::new();
     let page = desk.open("a", Screen::default());
+    let counts = "window.opened = 0; window.WebSocket = class extends WebSocket { \
+        constructor(...given) { super(...given); window.opened += 1; } }; null";
+    page.evaluate(&format!("{{ {counts} }}")).expect("it counts");
     let file = desk.stage.rig.directory().join("etc/ai_bridge.conf");
     let config = std::fs::read_to_string(file).expect("it is there").replace(TOKEN, "another-token-of-32-characters");
     desk.stage.rig.write_config("ai_bridge.conf", &config).expect("it can be written");
     desk.stage.cli("module reload res_ai_bridge.so");
     page.wait("!document.getElementById('login').hidden", SOON).expect("the token is asked for");
     wait_text(&page, "#login-problem", "no longer valid");
+    // Whoever is not let in does not go on knocking.
+    let before = page.evaluate("opened").expect("a number");
+    std::thread::sleep(super::ms(2500));
+    assert_eq!(page.evaluate("opened").expect("a number"), before);
     log_in(&page, "another-token-of-32-characters");
     page.wait("document.getElementById('link').dataset.state === 'on'", SOON).expect("it is connected");
 }

@@ -151,3 +151,24 @@ fn hints_are_put_in_order_and_stay_text() {
     let wrong: Vec<_> = page.wrong().expect("it is there").into_iter().filter(|line| !line.contains("401")).collect();
     assert_eq!(wrong, [""; 0]);
 }
+
+/// `start_ms` counts from the beginning of the call: that has to be known, and what comes before its words is no time.
+#[test]
+fn a_line_is_never_later_than_its_event() {
+    let desk = Desk::new();
+    let page = desk.open("a", Screen::default());
+    let script = r#"import("/page/store.js").then(({ Store }) => {
+        const store = new Store();
+        const time = (ms) => new Date(1e12 + ms).toISOString();
+        const of = (session, event, ms, more) => store.take({ session, event, time: time(ms), id: ms, direction: "assist", ...more });
+        const says = (session, ms, start_ms) => of(session, "transcript", ms, { speaker: "caller", text: "A word", complete: true, start_ms });
+        says("an hour old", 1, 3_600_000);
+        of("new", "call_start", 1);
+        says("new", 5000, 1200);
+        says("new", 6000, null);
+        says("new", 7000, 1e300);
+        return ["an hour old", "new"].map((id) => store.calls.get(id).lines.map((line) => line.at - 1e12));
+    })"#;
+    let placed = page.evaluate(script).expect("times");
+    assert_eq!(placed, json!([[1], [1201, 6000, 7000]]));
+}

@@ -7,7 +7,7 @@ use std::thread;
 
 use rig::Screen;
 
-use super::{Desk, SOON, caller_said, lines, log_in, wait_text};
+use super::{Desk, KEPT, SOON, caller_said, lines, log_in, wait_text};
 
 /// A way to a server that can be cut.
 struct Way {
@@ -115,4 +115,49 @@ fn after_the_module_was_loaded_anew_the_page_shows_what_is_up_now() {
     wait_text(&page, "#lines .caller", "After it");
     assert_eq!(lines(&page).len(), 1);
     page.wait("document.querySelectorAll('#calls .row').length === 1", SOON).expect("one call is up");
+}
+
+/// With `deaf` set, events do not reach the page; `heard` is what it does about a message.
+const DEAFNESS: &str = "window.WebSocket = class extends WebSocket { set onmessage(react) { \
+    const isMain = !this.url.includes('session='); if (isMain) window.heard = react; \
+    super.onmessage = (message) => { if (!window.deaf || !isMain) react(message); }; } }; null";
+
+#[test]
+fn a_call_that_ended_while_events_were_missed_is_told_to_its_end() {
+    // From the log, and from what the exchange remembers.
+    for general in [KEPT, ""] {
+        let desk = Desk::with(general, "", "");
+        let page = desk.page("a", Screen::default());
+        page.evaluate(&format!("{{ {DEAFNESS} }}")).expect("it is prepared");
+        log_in(&page, super::TOKEN);
+        let (call, session) = desk.stage.talk("100");
+        session.perform(caller_said("Before"));
+        wait_text(&page, "#lines .caller", "Before");
+        page.evaluate("{ window.deaf = true; }").expect("it hears nothing");
+        session.perform(caller_said("While nobody listened"));
+        session.wait_performed(SOON).expect("it is said");
+        thread::sleep(super::ms(300));
+        call.hang_up();
+        desk.stage.assert_nothing_left();
+        assert_eq!(page.evaluate("document.querySelectorAll('#calls .row').length").expect("a number"), 1);
+        page.evaluate("{ window.deaf = false; heard({data: JSON.stringify({event: 'missed', next: null})}); }")
+            .expect("it learns of the gap");
+        wait_text(&page, "#lines .caller", "While nobody listened");
+        wait_text(&page, "#call-state", "Hung up");
+        page.wait("document.querySelectorAll('#calls .row').length === 0", SOON).expect("it has left the list");
+        assert_eq!(lines(&page).len(), 2);
+    }
+}
+
+#[test]
+fn a_list_that_could_not_be_read_is_asked_for_again() {
+    let desk = Desk::new();
+    let (_call, _session) = desk.stage.talk("100");
+    let page = desk.page("a", Screen::default());
+    let fails = "window.asked = 0; const ask = fetch; window.fetch = (path, how) => \
+        String(path).includes('ended=false') && window.asked++ < 2 ? Promise.resolve(new Response('{}', {status: 503})) : ask(path, how); null";
+    page.evaluate(&format!("{{ {fails} }}")).expect("it is prepared");
+    log_in(&page, super::TOKEN);
+    page.wait("document.querySelectorAll('#calls .row').length === 1", SOON * 2).expect("the call is there");
+    assert_eq!(page.evaluate("asked").expect("a number"), 3);
 }

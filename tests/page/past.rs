@@ -1,6 +1,7 @@
 //! Calls that are over: found by number and by what was said in them.
 
 use rig::Screen;
+use serde_json::json;
 
 use super::{Desk, SOON, caller_said, lines, texts, wait_text};
 
@@ -56,6 +57,12 @@ fn a_call_is_found_by_its_words_in_any_case_and_by_its_number() {
     wait_text(&page, "#lines .caller", "kettle");
     assert_eq!(lines(&page).len(), 1);
     wait_text(&page, "#call-state", "Hung up");
+    page.click("#menu-open").expect("there is a menu");
+    page.click("#log-out").expect("it has a way out");
+    page.wait("!document.getElementById('login').hidden", SOON).expect("the token is asked for");
+    let left = "[document.querySelectorAll('.row').length, document.getElementById('sought').value, \
+        /1001|79161234567|kettle|доставк/i.test(document.body.textContent)]";
+    assert_eq!(page.evaluate(left).expect("it is there"), json!([0, "", false]), "nothing is left for the next user");
     // Calls that are up are found, too, by whoever asks the API.
     let (_call, session) = desk.stage.talk("100");
     session.perform(caller_said("Nothing but a zebra"));
@@ -78,4 +85,28 @@ fn without_a_database_the_page_says_so_and_works() {
     // What the exchange still remembers is enough for one who comes late.
     let late = desk.open("b", Screen::default());
     wait_text(&late, "#lines .caller", "Can you hear me?");
+}
+
+#[test]
+fn of_two_choices_the_later_one_counts() {
+    let desk = Desk::new();
+    desk.past_call("100", "Long ago");
+    let (_call, session) = desk.stage.talk("200");
+    session.perform(caller_said("Just now"));
+    let page = desk.open("a", Screen::default());
+    wait_text(&page, "#lines .caller", "Just now");
+    page.click("#tab-past").expect("there is a history");
+    page.wait("document.querySelectorAll('#past-calls .row').length === 1", SOON).expect("the call is there");
+    let slow = "const ask = fetch; const gate = new Promise((open) => { window.open_gate = open; }); \
+        window.fetch = async (path, how) => { if (/calls\\/[^/?]+$/.test(path)) { window.held = true; await gate; } \
+        return ask(path, how).finally(() => { window.answered = true; }); }; null";
+    page.evaluate(&format!("{{ {slow} }}")).expect("it is prepared");
+    page.click("#past-calls .row").expect("it can be chosen");
+    page.wait("window.held === true", SOON).expect("it is asked for");
+    page.click("#tab-live").expect("there is a list");
+    page.click("#calls .row").expect("the call that is up can be chosen");
+    page.evaluate("{ window.answered = false; open_gate(); }").expect("the answer comes");
+    page.wait("window.answered === true", SOON).expect("the answer comes");
+    std::thread::sleep(super::ms(500));
+    assert_eq!(lines(&page), [("caller".to_owned(), "Just now".to_owned())]);
 }

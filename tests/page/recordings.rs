@@ -4,6 +4,7 @@ use std::thread::sleep;
 use std::time::Duration;
 
 use rig::{Codec, Phone, Screen, read_wav};
+use serde_json::json;
 
 use super::common::signal::Chord;
 use super::{Desk, KEPT, SOON, eventually, ms, wait_text};
@@ -20,6 +21,16 @@ const NOBODY: &str = "\n[desk]\ntype = assist\ndialect = soniox\nurl = ws://127.
 const SPOKEN: [Duration; 2] = [ms(1000), ms(2000)];
 /// What a busy machine may take from it.
 const MISSING_MAX: Duration = ms(300);
+
+/// Which contents the page holds.
+const HELD: &str = "window.held = new Set(); const [make, free] = [URL.createObjectURL, URL.revokeObjectURL]; \
+    URL.createObjectURL = (content) => { const url = make(content); held.add(url); return url; }; \
+    URL.revokeObjectURL = (url) => { held.delete(url); free(url); }; null";
+/// Recordings are said to be large; what is saved is noted.
+const HUGE: &str = "const ask = fetch; window.fetch = async (path, how) => { const answer = await ask(path, how); \
+    if (!path.endsWith('/recordings')) return answer; const told = await answer.json(); \
+    for (const one of told.recordings) one.bytes = 3e8; return new Response(JSON.stringify(told)); }; \
+    HTMLAnchorElement.prototype.click = function () { window.saved = this.download; }; null";
 
 /// A recorded call in which both say something; its id.
 fn recorded(desk: &Desk) -> String {
@@ -89,6 +100,7 @@ fn each_side_of_a_call_is_recorded_and_can_be_played() {
     page.wait("document.querySelectorAll('#past-calls .row').length === 1", SOON).expect("the call is there");
     page.click("#past-calls .row").expect("it can be chosen");
     wait_text(&page, "#recordings", "Both sides");
+    page.evaluate(&format!("{{ {HELD} }}")).expect("it is prepared");
     for side in ["mixed", "caller", "operator"] {
         page.click(&format!("#recordings [data-side={side}]")).expect("it is offered");
         let plays = format!(
@@ -100,6 +112,17 @@ fn each_side_of_a_call_is_recorded_and_can_be_played() {
     let seeks = "new Promise((done) => { const audio = document.querySelector('#recordings audio'); \
         audio.onseeked = () => done(audio.currentTime); audio.pause(); audio.currentTime = 2; })";
     assert!((page.evaluate(seeks).expect("it seeks").as_f64().expect("seconds") - 2.0).abs() < 0.1);
+    assert_eq!(page.evaluate("held.size").expect("a number"), 1, "three long ones would fill the memory");
+
+    page.go(&desk.url()).expect("it is there");
+    page.evaluate(&format!("{{ {HUGE} }}")).expect("it is prepared");
+    page.click("#tab-past").expect("there is a history");
+    page.click("#past-calls .row").expect("the call can be chosen");
+    page.click("#recordings [data-side=caller]").expect("it is offered");
+    wait_text(&page, "#recordings", "too large to be played here (300 MB)");
+    page.click("#recordings .player button").expect("it can be saved");
+    page.wait(&format!("window.saved === '{id}-caller.wav'"), SOON).expect("it is saved");
+    assert_eq!(page.evaluate("document.querySelector('#recordings audio')").expect("nothing"), json!(null));
 }
 
 #[test]

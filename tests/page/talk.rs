@@ -177,17 +177,21 @@ fn the_keyboard_is_enough() {
     drop(calls);
 }
 
-/// 2000 lines come in quickly, and reading along goes on until one scrolls up.
+/// Lines that come at once. Who is more than 1024 events behind is let go, and that is another matter.
+const MANY: usize = 600;
+
+/// Reading along goes on until one scrolls up.
 #[test]
 fn a_long_conversation_is_followed_unless_one_reads_back() {
     let desk = Desk::new();
     let page = desk.open("a", Screen::default());
     let (_call, session) = desk.stage.talk("100");
-    let script = (0..2000).fold(Script::new(), |script, number| {
+    let script = (0..MANY).fold(Script::new(), |script, number| {
         script.then_all(caller_said(&format!("{number}: {}", "word ".repeat(8 + number % 13))))
     });
     session.perform(script);
-    page.wait("document.querySelectorAll('#lines .said').length === 2000", SOON * 9).expect("all are there");
+    let are_there = format!("document.querySelectorAll('#lines .said').length === {MANY}");
+    page.wait(&are_there, SOON * 3).expect("all are there");
     let first_numbers =
         "[...document.querySelectorAll('#lines .text')].every((node, at) => node.textContent.startsWith(`${at}:`))";
     assert_eq!(page.evaluate(first_numbers).expect("they are there"), true, "in their order");

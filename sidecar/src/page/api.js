@@ -5,6 +5,8 @@ import { keep, recall } from "./prefs.js";
 
 /** Longest to wait for an answer. [ms] */
 const PATIENCE = 15_000;
+/** Content is handed to the browser in parts of this size: it can put them on its disk. [bytes] */
+const PART = 16 << 20;
 
 let token = recall("token") ?? recall("token", sessionStorage) ?? "";
 /** By how much the clock of the exchange is ahead of this one. [ms] */
@@ -55,16 +57,21 @@ export async function post(path, body) {
 export async function content(path, progress, signal) {
   const answer = await checked(await ask(path, { signal, patient: true }));
   const whole = Number(answer.headers.get("Content-Length"));
-  const pieces = [];
-  let come = 0;
+  const type = answer.headers.get("Content-Type");
+  const parts = [];
+  let [pieces, held, come] = [[], 0, 0];
   for (const reader = answer.body.getReader(); ;) {
     const { done, value } = await reader.read();
     if (done) break;
     pieces.push(value);
-    come += value.length;
+    [held, come] = [held + value.length, come + value.length];
+    if (held >= PART) {
+      parts.push(new Blob(pieces));
+      [pieces, held] = [[], 0];
+    }
     if (whole) progress(come / whole);
   }
-  return new Blob(pieces, { type: answer.headers.get("Content-Type") });
+  return new Blob([...parts, ...pieces], { type });
 }
 
 /** Where the events are, and the protocols to open it with: browsers can give a WebSocket no header. */

@@ -55,7 +55,7 @@ export class CallView {
   #fill() {
     const call = this.#call;
     say($("call-title"), call ? number(call) : t("call.none"));
-    if (!call) return;
+    if (!call) return say($("call-about"), "");
     const about = [way(call.direction), call.profile, day(call.began)];
     if (call.isOver && call.reason) about.push(call.reason);
     say($("call-about"), about.filter(Boolean).join(" · "));

@@ -142,6 +142,7 @@ export default {
   "rec.operator": "Operator",
   "rec.loading": "Loading… {share} %",
   "rec.save": "Save",
+  "rec.large": "This recording is too large to be played here ({size} MB). It can be saved.",
   "rec.problem": "The recording cannot be loaded: {problem}",
   "rec.player": "Recording: {side}",
 

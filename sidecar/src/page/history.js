@@ -36,6 +36,16 @@ export class History {
     if (this.#stale) this.search();
   }
 
+  /** Forgets what was found and what was sought. */
+  clear() {
+    clearTimeout(this.#timer);
+    // What is being asked for comes too late.
+    this.#asked += 1;
+    [this.#found, this.#next, this.#stale, this.#word] = [[], null, true, () => ""];
+    $("search").reset();
+    this.#draw();
+  }
+
   mark(id) {
     this.#chosen = id;
     for (const button of $("past-calls").querySelectorAll(".row")) {

@@ -25,18 +25,40 @@ const hints = new Hints(store);
 const views = [new CallView(store), transcript, hints, new Recordings(store)];
 const socket = new Socket({
   told: (event) => store.take(event),
-  gap: () => store.read().catch((problem) => toast(t("call.problem", { problem: problem.message }))),
+  gap: readCalls,
   state: showLink,
 });
+
+/** A list that could not be read is asked for again after so long. [ms] */
+const AGAIN = 3000;
 
 /** The call that is looked at. */
 let chosen = null;
 /** The user has chosen it, and not the page. */
 let byHand = false;
+/** The choice under way: a later one takes its place, but the page's never the user's. */
+let choice = null;
 let link = ["connecting"];
+let again;
+
+async function readCalls() {
+  clearTimeout(again);
+  try {
+    // Without a connection nobody answers that, either.
+    if (socket.isOpen) return await store.read();
+  } catch (problem) {
+    if (socket.isWanted) toast(t("call.problem", { problem: problem.message }));
+  }
+  clearTimeout(again);
+  if (socket.isWanted) again = setTimeout(readCalls, AGAIN);
+}
 
 async function choose(id, hand = true) {
+  if (choice?.hand && !hand) return;
+  const mine = choice = { hand };
   const call = await store.find(id).catch((problem) => toast(t("call.problem", { problem: problem.message })));
+  if (mine !== choice) return;
+  choice = null;
   if (!call) return;
   if (chosen && chosen.id !== id) store.drop(chosen.id);
   show(call, hand);
@@ -63,9 +85,9 @@ store.on("end", (call) => {
   else store.drop(call.id);
 });
 store.on("read", () => {
-  if (chosen && !chosen.isOver) return void store.load(chosen);
   const first = store.up()[0];
-  if (first && (!chosen || !byHand || $("past").hidden)) choose(first.id, false);
+  if (first && (!chosen || (chosen.isOver && (!byHand || $("past").hidden)))) choose(first.id, false);
+  else if (chosen) store.load(chosen);
 });
 store.on("list", titled);
 
@@ -137,9 +159,13 @@ function enter() {
 
 function leave(reason) {
   socket.stop();
+  clearTimeout(again);
   setToken("", false);
+  choice = null;
   store.clear();
+  past.clear();
   show(null, false);
+  announce("");
   askForToken(reason);
 }
 

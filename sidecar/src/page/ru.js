@@ -147,6 +147,7 @@ export default {
   "rec.operator": "Оператор",
   "rec.loading": "Загружаю… {share} %",
   "rec.save": "Сохранить",
+  "rec.large": "Запись слишком велика, чтобы слушать её здесь ({size} МБ). Её можно сохранить.",
   "rec.problem": "Запись не загружается: {problem}",
   "rec.player": "Запись: {side}",
 

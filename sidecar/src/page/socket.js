@@ -17,6 +17,8 @@ export class Socket {
   #pause = PAUSE_MIN;
   #timers = new Set();
   #heard = 0;
+  /** There is to be a connection. */
+  #wanted = false;
 
   constructor({ told, gap, state }) {
     [this.#told, this.#gap, this.#state] = [told, gap, state];
@@ -25,12 +27,26 @@ export class Socket {
     document.addEventListener("visibilitychange", () => { if (!document.hidden) this.#check(); });
   }
 
+  get isWanted() {
+    return this.#wanted;
+  }
+
+  get isOpen() {
+    return this.#socket?.readyState === WebSocket.OPEN;
+  }
+
   start() {
-    this.stop();
+    this.#drop();
+    this.#wanted = true;
     this.#connect();
   }
 
   stop() {
+    this.#wanted = false;
+    this.#drop();
+  }
+
+  #drop() {
     for (const timer of this.#timers) clearTimeout(timer);
     this.#timers.clear();
     const socket = this.#socket;
@@ -79,7 +95,7 @@ export class Socket {
     };
     socket.onclose = () => {
       if (this.#socket !== socket) return;
-      this.stop();
+      this.#drop();
       if (opened && Date.now() - opened > GOOD) this.#pause = PAUSE_MIN;
       this.#wait();
     };
@@ -96,7 +112,7 @@ export class Socket {
     this.#later(pause, async () => {
       // A token that is refused shows in an answer, not in a WebSocket that does not open.
       await get("/api/profiles").catch(() => {});
-      if (!this.#socket && this.#timers.size === 0) this.#connect();
+      if (this.#wanted && !this.#socket && this.#timers.size === 0) this.#connect();
     });
     // While that is asked, nothing waits.
   }

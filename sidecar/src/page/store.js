@@ -15,6 +15,8 @@ class Call {
     this.caller = this.callee = null;
     this.status = "connecting";
     this.began = now();
+    /** `began` is known, and no guess. */
+    this.isDated = false;
     this.ended = null;
     this.result = this.reason = this.figures = null;
     this.lasted = null;
@@ -34,6 +36,7 @@ class Call {
     const { direction, profile, caller, callee, status, result, reason, figures } = told;
     Object.assign(this, { direction, profile, caller, callee, status, result, reason, figures });
     this.began = Date.parse(told.started_at);
+    this.isDated = true;
     this.ended = told.ended_at ? Date.parse(told.ended_at) : null;
     if (this.ended) this.lasted = told.duration_ms;
     return this;
@@ -62,9 +65,18 @@ class Call {
     return true;
   }
 
-  /** When a line was begun, as exactly as it is known. */
+  /** When a line was begun, as exactly as it is known; never after it was told. */
   spokenAt(start_ms, time) {
-    return start_ms === null || start_ms === undefined ? Date.parse(time) : this.began + start_ms;
+    const told = Date.parse(time);
+    return this.isDated && Number.isFinite(start_ms) ? Math.min(this.began + start_ms, told) : told;
+  }
+
+  /** Takes how it has ended; null: that is not known. */
+  end(event) {
+    this.status = "ended";
+    this.ended = event ? Date.parse(event.time) : now();
+    [this.result, this.reason, this.lasted] = [event?.status ?? null, event?.reason ?? null, event?.duration_ms ?? null];
+    this.figures = event?.figures ?? this.figures;
   }
 }
 
@@ -92,6 +104,8 @@ export class Store {
     this.calls.clear();
     this.#gone.clear();
     this.keeps = null;
+    // What was asked for before is no longer wanted.
+    [this.#fresh, this.#again] = [null, false];
     this.#tell("list");
   }
 
@@ -115,7 +129,7 @@ export class Store {
       call = new Call(event.session);
       Object.assign(call, { direction: event.direction, profile: event.profile, caller: event.caller, callee: event.callee });
       call.began = Date.parse(event.time);
-      if (event.event === "call_start") call.knows = "whole";
+      if (event.event === "call_start") [call.knows, call.isDated] = ["whole", true];
       this.calls.set(call.id, call);
       this.#fresh?.add(call.id);
       this.#begin(call);
@@ -174,7 +188,7 @@ export class Store {
   }
 
   #end(call, event) {
-    Object.assign(call, { status: "ended", ended: event ? Date.parse(event.time) : now(), result: event?.status ?? null, reason: event?.reason ?? null, lasted: event?.duration_ms ?? null, figures: event?.figures ?? call.figures });
+    call.end(event);
     call.interim.clear();
     this.#gone.add(call.id);
     this.#fresh?.add(call.id);
@@ -198,12 +212,13 @@ export class Store {
       while (page.next_cursor !== null) {
         const cursor = page.next_cursor ? `&cursor=${encodeURIComponent(page.next_cursor)}` : "";
         page = await get(`/api/calls?ended=false&limit=${PAGE}${cursor}`);
+        if (fresh !== this.#fresh) return;
         for (const call of page.calls) told.set(call.id, call);
       }
       this.keeps = page.log ?? true;
       this.#compare(told, fresh);
     } finally {
-      this.#fresh = null;
+      if (fresh === this.#fresh) this.#fresh = null;
     }
     if (this.#again) {
       this.#again = false;
@@ -228,13 +243,16 @@ export class Store {
     }
   }
 
-  /** Reads what was said in `call`, unless it is known; a call that is over comes from the log. */
+  /** Reads what was said in `call`, and how it ended, unless it is known. */
   async load(call) {
     if (call.knows !== "partly") return;
     call.knows = "loading";
     this.#tell("reset", call);
     const before = call.lines.length + call.hints.length;
-    const [told, logged] = await Promise.all([call.isOver ? [] : past(call.id), this.#logged(call.id)]);
+    // Of a call that comes from the log, the result is known.
+    const isLogged = call.isOver && call.result !== null;
+    const [told, logged] = await Promise.all([isLogged ? [] : past(call.id), this.#logged(call.id)]);
+    if (call.isOver && call.result === null) await this.#learnEnd(call, told);
     for (const { id, time, speaker, text, start_ms } of logged?.turns ?? []) {
       call.add({ id, kind: "line", speaker, text, at: call.spokenAt(start_ms, time) });
     }
@@ -244,8 +262,21 @@ export class Store {
       else if (["transcript", "barge_in", "tool_call"].includes(event.event)) call.add(lineOf(call, event));
     }
     const begun = told.some((event) => event.event === "call_start");
-    call.knows = logged || begun || call.lines.length + call.hints.length > before ? "whole" : "none";
+    // Events may have been missed meanwhile.
+    if (call.knows === "loading") call.knows = logged || begun || call.lines.length + call.hints.length > before ? "whole" : "none";
     this.#tell("reset", call);
+  }
+
+  /** How a call ended whose end was missed. */
+  async #learnEnd(call, told) {
+    const event = told.find((one) => one.event === "call_end");
+    if (event) {
+      call.end(event);
+    } else {
+      const description = await get(`/api/calls/${encodeURIComponent(call.id)}`).catch(() => null);
+      if (description?.ended_at) call.describe(description);
+    }
+    this.#tell("call", call);
   }
 
   async #logged(id) {

@@ -65,10 +65,8 @@ export class Transcript {
   #add(line, at) {
     const lines = $("lines");
     lines.insertBefore(drawn(line), lines.children[at] ?? null);
-    if (!this.#follows) {
-      this.#unread += 1;
-      this.#offer();
-    }
+    this.#unread += 1;
+    if (!this.#follows) this.#offer();
     this.#tell();
     this.#keepUp();
   }
@@ -110,7 +108,9 @@ export class Transcript {
     this.#waiting = true;
     requestAnimationFrame(() => {
       this.#waiting = false;
-      if (!this.#follows) return;
+      // Whoever has scrolled up in this frame has not seen what came in it.
+      if (!this.#follows) return this.#offer();
+      this.#read();
       const box = $("conversation");
       box.scrollTop = box.scrollHeight;
       this.#top = box.scrollTop;
