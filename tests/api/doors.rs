@@ -166,6 +166,7 @@ fn the_figures_are_what_prometheus_reads() {
     for line in [
         "gauge ai_bridge_sessions {} 1.0",
         "counter ai_bridge_sessions_ended_total {'status': 'HANGUP'} 1.0",
+        "counter ai_bridge_sessions_ended_total {'status': 'AUTHFAIL'} 0.0",
         "histogram ai_bridge_response_seconds_bucket {'le': '+Inf'} 0.0",
         "gauge ai_bridge_call_log_failing {} 0.0",
     ] {

@@ -7,6 +7,7 @@ use std::fmt::{Display, Write as _};
 use hdrhistogram::Histogram;
 
 use super::Desk;
+use crate::Status;
 
 /// Upper bounds of the times. [ms]
 const BOUNDS_MS: [u64; 14] = [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 1500, 2000, 3000, 5000];
@@ -17,7 +18,9 @@ pub(super) fn text(desk: &Desk) -> String {
     page.gauge("sessions", "Sessions that are up.", desk.sidecar.sessions());
     page.gauge("sessions_most", "The most sessions that were up at a time.", desk.sidecar.most_sessions());
     page.head("sessions_ended_total", "counter", "Sessions that are over, by AISTATUS.");
-    for (status, count) in &totals.ended {
+    // All of them from the beginning: an increase from nothing is none to who asks for the increase.
+    for status in Status::ALL {
+        let count = totals.ended.get(status.name()).copied().unwrap_or(0);
         page.line("sessions_ended_total", &format!("status=\"{status}\""), count);
     }
     page.counter("turns_total", "Turns agents began to speak.", totals.turns);
