@@ -7,6 +7,7 @@ MODULE := target/release/libres_ai_bridge.so
 CHECKED := target/checked/libres_ai_bridge.so
 PROFILE ?= practice
 SPOKEN ?= en
+SIP_ADDRESS ?= 127.0.0.1
 export CARGO_TARGET_DIR := $(CURDIR)/target
 
 # Recipes that compile or run: with the Asterisk that set-up has found or built, or the one whose headers are named
@@ -57,9 +58,9 @@ demo-assist: build setup ## Have two phones talk, an assistant help the operator
 	@$(WITH_ASTERISK) cargo build --quiet --release -p rig
 	@$(WITH_ASTERISK) target/release/rig demo-assist --language $(SPOKEN)
 
-up: build setup ## Run Asterisk and the practice agent for a softphone, until Ctrl-C
+up: build setup ## Run Asterisk and the practice agent for a softphone, until Ctrl-C (SIP_ADDRESS=: for phones on other machines)
 	@$(WITH_ASTERISK) cargo build --quiet --release -p practice-agent -p rig
-	@$(WITH_ASTERISK) exec target/release/rig up --profile $(PROFILE)
+	@$(WITH_ASTERISK) exec target/release/rig up --profile $(PROFILE) --address $(SIP_ADDRESS)
 
 test: lint unit wire integration package-test ## Everything CI runs: lint, unit tests, wire formats, integration tests with a real Asterisk, the package
 

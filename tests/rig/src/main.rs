@@ -5,7 +5,7 @@
 mod demo;
 
 use std::io::{Read as _, Seek as _, SeekFrom};
-use std::net::{IpAddr, UdpSocket};
+use std::net::Ipv4Addr;
 use std::process::{Child, Command, ExitCode, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -31,6 +31,9 @@ enum Action {
         /// Profile of ai_bridge.conf that calls are connected to
         #[arg(long, default_value = "practice")]
         profile: String,
+        /// Address of this machine that softphones reach; if others can, too, phones get a password of their own
+        #[arg(long, default_value_t = Ipv4Addr::LOCALHOST)]
+        address: Ipv4Addr,
     },
     /// Place one call to the AI, tell what happens, and keep its sound and its picture in demo/
     Demo {
@@ -50,7 +53,7 @@ enum Action {
 
 fn main() -> ExitCode {
     let result = match Arguments::parse().command {
-        Action::Up { profile } => up(&profile),
+        Action::Up { profile, address } => up(&profile, address),
         Action::Demo { profile } => demo::run(&profile),
         Action::DemoOutbound => demo::outbound::run(),
         Action::DemoAssist { language } => demo::assist::run(&language),
@@ -61,8 +64,11 @@ fn main() -> ExitCode {
     if result.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
+/// The phone's password in `asterisk-conf/`, which everybody can read.
+const WELL_KNOWN: &str = "1001pass";
+
 /// Runs until Ctrl-C.
-fn up(profile: &str) -> Result<()> {
+fn up(profile: &str, address: Ipv4Addr) -> Result<()> {
     // Blocked before any thread exists, so that the signal waits for this thread and the rig is taken down in order.
     let mut signals = SigSet::empty();
     signals.add(Signal::SIGINT);
@@ -71,12 +77,18 @@ fn up(profile: &str) -> Result<()> {
 
     let _agent = if profile == "practice" { Some(practice_agent()?) } else { None };
     let default = format!("default_profile = {profile}");
+    let password = if address.is_loopback() { WELL_KNOWN.to_owned() } else { password()? };
     let rig = Rig::builder()
         .edit("ai_bridge.conf", "default_profile = practice", &default)
-        .ports(Ports::standard())
+        .edit("pjsip.conf", "password = 1001pass", &format!("password = {password}"))
+        .edit("pjsip.conf", "password = 1002pass", &format!("password = {password}"))
+        .ports(Ports::standard(address))
         .start()?;
     println!("Asterisk is running, and AI() talks to the profile [{profile}].");
-    println!("Softphone: server {} (UDP, port {}), user 1001, password 1001pass.", own_address(), rig.ports().sip);
+    println!("Softphone: server {address} (UDP, port {}), user 1001, password {password}", rig.ports().sip);
+    if address.is_loopback() {
+        println!("One on another machine: make up SIP_ADDRESS=<this machine's address>");
+    }
     println!("Then dial 7000. Ctrl-C stops everything.\n");
     let following = Arc::new(AtomicBool::new(true));
     follow_log(&rig, following.clone())?;
@@ -122,12 +134,9 @@ fn follow_log(rig: &Rig, following: Arc<AtomicBool>) -> Result<()> {
     Ok(())
 }
 
-/// This machine's address towards the rest of the world; no packet is sent to find it.
-fn own_address() -> IpAddr {
-    let towards = || {
-        let socket = UdpSocket::bind("0.0.0.0:0")?;
-        socket.connect("192.0.2.1:9")?; // TEST-NET-1, RFC 5737
-        Ok::<_, std::io::Error>(socket.local_addr()?.ip())
-    };
-    towards().unwrap_or(IpAddr::from([127, 0, 0, 1]))
+/// A password for phones, of 64 random bits.
+fn password() -> Result<String> {
+    let mut random = [0; 8];
+    std::fs::File::open("/dev/urandom")?.read_exact(&mut random)?;
+    Ok(format!("{:016x}", u64::from_ne_bytes(random)))
 }

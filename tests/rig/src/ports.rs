@@ -24,8 +24,8 @@ pub struct Ports {
 
 impl Ports {
     /// The ports of `asterisk-conf/`: what a softphone expects. Only one rig can have them.
-    pub fn standard() -> Self {
-        Self { address: Ipv4Addr::UNSPECIFIED, sip: 5060, http: 8088, manager: 5038, spare: 9000, rtp: 10000..=10100 }
+    pub fn standard(address: Ipv4Addr) -> Self {
+        Self { address, sip: 5060, http: 8088, manager: 5038, spare: 9000, rtp: 10000..=10100 }
     }
 
     /// Tells while Asterisk is not yet running whether it could take SIP calls here: it would start without.
