@@ -28,13 +28,12 @@ FROM ${BASE}
 RUN printf 'path-exclude /usr/share/%s/*\n' doc info locale man >/etc/dpkg/dpkg.cfg.d/slim && \
     groupadd --system --gid 5060 asterisk && \
     useradd --system --uid 5060 --gid asterisk --home-dir /var/lib/asterisk --no-create-home --shell /usr/sbin/nologin asterisk && \
-    apt-get update && apt-get install -y --no-install-recommends asterisk ca-certificates espeak-ng && \
+    apt-get update && apt-get install -y --no-install-recommends asterisk ca-certificates espeak-ng tzdata && \
     rm -rf /var/lib/apt/lists/* /var/cache/apt/* /var/log/* /etc/asterisk && \
-    mkdir -p /run/asterisk /var/log/asterisk && \
-    chown -R asterisk:asterisk /run/asterisk /var/log/asterisk /var/lib/asterisk /var/spool/asterisk
+    # Memory is mounted over these two: a file system of root's, with the mode of what it covers.
+    mkdir -p /run/asterisk /var/log/asterisk && chmod 1777 /run/asterisk /var/log/asterisk && \
+    chown -R asterisk:asterisk /var/lib/asterisk /var/spool/asterisk
 COPY asterisk-conf /etc/asterisk
-# Debian's module folder is named for the architecture.
-RUN sed -i "s|^astmoddir => .*|astmoddir => $(ls -d /usr/lib/*/asterisk/modules)|" /etc/asterisk/asterisk.conf
 COPY res_ai_bridge/res_ai_bridge-en_US.xml /usr/share/asterisk/documentation/thirdparty/
 COPY --from=build /out /
 COPY docker/entrypoint.sh docker/healthcheck.sh /usr/local/bin/

@@ -2,12 +2,16 @@
 # Docker's question whether the container is well: GET /health of the control API, or Asterisk itself where that is off.
 set -euo pipefail
 
-bind=${AI_BRIDGE_HTTP_BIND:-0.0.0.0:9000}
-if [ "$bind" = no ]; then
-    exec asterisk -C /run/asterisk/etc/asterisk.conf -rx 'core waitfullybooted'
-fi
-address=${bind%:*}
-if [ "$address" = 0.0.0.0 ]; then address=127.0.0.1; fi
+bind=$(cat /run/asterisk/etc/http_bind)
+case $bind in
+*:*) ;;
+*) exec asterisk -C /run/asterisk/etc/asterisk.conf -rx 'core waitfullybooted' ;;
+esac
+address=${bind%:*} address=${address#[} address=${address%]}
+case $address in
+0.0.0.0) address=127.0.0.1 ;;
+::) address=::1 ;;
+esac
 exec 3<>"/dev/tcp/$address/${bind##*:}"
 printf 'GET /health HTTP/1.0\r\n\r\n' >&3
 grep -qF '{"status":"ok"}' <&3

@@ -90,9 +90,10 @@ impl Container {
 
     fn start(address: &'static str, arguments: &[&str]) -> Self {
         let name = run(Command::new("docker")
-            .args(["run", "--detach", "--read-only", "--cap-drop=ALL", "--tmpfs=/run/asterisk:uid=5060,gid=5060"])
+            .args(["run", "--detach", "--read-only", "--cap-drop=ALL"])
             .args([
-                "--tmpfs=/var/log/asterisk:uid=5060,gid=5060",
+                "--tmpfs=/run/asterisk",
+                "--tmpfs=/var/log/asterisk",
                 "--tmpfs=/tmp",
                 "--env",
                 &format!("EXTERNAL_ADDRESS={address}"),
@@ -348,6 +349,9 @@ fn accounts_of_elevenlabs_and_of_a_trunk_are_taken_from_the_environment() {
             "--env=TRUNK_USER=79991234567",
             "--env=TRUNK_PASSWORD=secret",
             "--env=TRUNK_DOMAIN=127.0.0.9",
+            "--env=SONIOX_API_KEY=key",
+            "--env=OPENROUTER_API_KEY=key",
+            "--env=TZ=Asia/Tokyo",
         ],
     );
     container.wait_up();
@@ -355,9 +359,40 @@ fn accounts_of_elevenlabs_and_of_a_trunk_are_taken_from_the_environment() {
     let chosen = profiles.lines().find(|line| line.contains("elevenlabs")).unwrap_or_else(|| panic!("{profiles}"));
     assert!(chosen.contains("wss://api.elevenlabs.io"), "{profiles}");
     assert!(container.log().contains("talk to the profile [elevenlabs]"));
+    let assistant = profiles.lines().find(|line| line.contains("desk")).unwrap_or_else(|| panic!("{profiles}"));
+    assert!(assistant.contains("wss://stt-rt.soniox.com"), "{profiles}");
+    assert_eq!(container.says(&["date", "+%z"]), "+0900");
     let registrations = container.cli("pjsip show registrations");
     assert!(registrations.contains("trunk-registration/sip:127.0.0.9"), "{registrations}");
     assert!(container.cli("dialplan show 79991234567@from-trunk").contains("Goto(default,7000,1)"));
+}
+
+#[test]
+#[ignore = "needs a Docker engine: make image-test"]
+fn what_a_configuration_of_ones_own_says_remains() {
+    let own = directory().join("own");
+    let _ = fs::remove_dir_all(&own);
+    run(Command::new("cp").arg("-r").arg(rig::checkout().join("asterisk-conf")).arg(&own));
+    for (file, shipped, changed) in [
+        (
+            "ai_bridge.conf",
+            "default_profile = practice",
+            "default_profile = receptionist\nhttp_token = a-token-of-my-own",
+        ),
+        ("ai_bridge.conf", "[practice]", "[receptionist]"),
+        ("pjsip.conf", "password = 1001pass", "password = nobody-knows"),
+    ] {
+        let text = fs::read_to_string(own.join(file)).expect("it was copied");
+        assert!(text.contains(shipped), "{file} has no line {shipped}");
+        fs::write(own.join(file), text.replace(shipped, changed)).expect("target can be written");
+    }
+    let mount = format!("{}:/etc/asterisk:ro", own.display());
+    let container = Container::run("127.77.0.8", &["--volume", &mount, "--env=OPENAI_API_KEY=sk-0"]);
+    container.wait_up();
+    assert!(container.log().contains("talk to the profile [receptionist]"));
+    assert_eq!(container.api("a-token-of-my-own").get("/api/calls").status, 200);
+    let call = container.phone("nobody-knows").dial("7000").expect("SIPp runs");
+    call.wait_answered(SOON).unwrap_or_else(|problem| panic!("{problem}"));
 }
 
 #[test]
@@ -370,6 +405,8 @@ fn a_setting_that_is_wrong_ends_the_container_with_a_sentence() {
         ("OPENAI_API_KEY_FILE=/run/secrets/none", "/run/secrets/none cannot be read"),
         ("TRUNK_USER=me", "TRUNK_DOMAIN is not"),
         ("DRAIN_S=soon", "DRAIN_S: a whole number"),
+        ("DRAIN_S=08", "DRAIN_S: a whole number"),
+        ("SIP_PASSWORD=two\nlines", "SIP_PASSWORD: one line"),
     ] {
         let container = Container::run("127.77.0.5", &["--env", setting]);
         let code = docker(&["wait", &container.name]);
