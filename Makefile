@@ -62,7 +62,12 @@ up: build setup ## Run Asterisk and the practice agent for a softphone, until Ct
 	@$(WITH_ASTERISK) cargo build --quiet --release -p practice-agent -p rig
 	@$(WITH_ASTERISK) exec target/release/rig up --profile $(PROFILE) --address $(SIP_ADDRESS)
 
-test: lint unit wire integration package-test ## Everything CI runs: lint, unit tests, wire formats, integration tests with a real Asterisk, the package
+# The image is built beside the integration tests, which wait more than they compute, and at the lowest priority.
+test: lint unit wire ## Everything CI runs: lint, unit tests, wire formats, integration tests with a real Asterisk, the package, the image
+	@nice -n 19 $(MAKE) image >target/image.log 2>&1 & \
+	$(MAKE) integration || { kill $$!; exit 1; }; \
+	echo "Waiting for the image …"; wait $$! || { tail -n 20 target/image.log; exit 1; }
+	@$(MAKE) package-test image-test
 
 lint: setup-build ## Formatting, clippy and documentation, warnings are errors
 	@cargo fmt --all --check
@@ -72,11 +77,9 @@ lint: setup-build ## Formatting, clippy and documentation, warnings are errors
 unit: setup ## Unit tests, and the rig's test of itself
 	@$(WITH_ASTERISK) cargo test --release --no-fail-fast --workspace --exclude res_ai_bridge
 
-wire: setup ## What dialects and test servers send, read with the types of the vendors' own packages (from PyPI)
+wire: unit ## What the unit tests of dialects and test servers have sent, read with the types of the vendors' own packages (from PyPI)
 	@tests/venv.sh wire
-	@cargo test --release --quiet -p ai-dialect
 	@target/wire/venv/bin/python tests/wire/check.py target/tmp/wire
-	@cargo test --release --quiet -p practice-agent
 	@target/wire/venv/bin/python tests/wire/servers.py target/tmp/wire/server
 	@target/wire/venv/bin/python tests/wire/clients.py target/release/practice-agent
 
@@ -85,7 +88,7 @@ integration: checked setup ## The module in a real Asterisk (TEST=name runs only
 	@tests/venv.sh api
 	@tests/venv.sh page
 	@tests/venv.sh pipecat
-	@$(WITH_ASTERISK) RES_AI_BRIDGE_SO=$(CURDIR)/$(CHECKED) RUST_TEST_THREADS=4 tests/run.sh $(TEST)
+	@$(WITH_ASTERISK) RES_AI_BRIDGE_SO=$(CURDIR)/$(CHECKED) tests/run.sh $(TEST)
 
 bench: build setup ## Measure AI() beside its rivals: target/bench/report.md, in under ten minutes (BENCH=--all: all there is, hours)
 	@tests/venv.sh bench

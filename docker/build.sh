@@ -3,6 +3,8 @@
 #
 # Where the base image cannot be had from a registry it is made with debootstrap. The certificates this machine trusts
 # (CA_BUNDLE) and its configuration of cargo (CARGO_CONFIG) reach the build as secrets: neither is in the image.
+#
+# Exit status 69: the engine cannot build anything.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -35,6 +37,9 @@ if ! docker image inspect "$base" >/dev/null 2>&1 && ! timeout 60 docker pull -q
     base=res_ai_bridge-base:forky
     docker image inspect $base >/dev/null 2>&1 || make_base $base
 fi
+
+# Containers that do not start, or reach no package mirror, say nothing about the image.
+docker run --rm "$base" apt-get -qq update >/dev/null || exit 69
 
 arguments=(--build-arg "BASE=$base" --tag "$image")
 if [ -e "$ca" ]; then arguments+=(--secret "id=ca,src=$ca"); fi

@@ -5,14 +5,15 @@
 # in the user's cache folder (needs root; on Debian docker.io is installed for it). `docker` then is a client that can
 # build with BuildKit: a newer one without its plugin buildx cannot. `compose` is Docker's or Debian's.
 #
-# Without any engine the command is skipped: an error, but in CI (CI=true) only a word.
+# Without any engine, or with one that cannot build anything (exit status 69 of the command), the command is skipped: an
+# error, but in CI (CI=true) only a word.
 set -euo pipefail
 
 cache=${XDG_CACHE_HOME:-$HOME/.cache}/res_ai_bridge/docker
 started=
 
 skip() {
-    echo "skipped: no Docker engine: $1" >&2
+    echo "skipped: no Docker engine that works: $1" >&2
     if [ -n "${CI:-}" ]; then exit 0; else exit 1; fi
 }
 
@@ -31,8 +32,9 @@ find_client() {
 install_engine() {
     [ "$(id -u)" = 0 ] || return 0
     command -v apt-get >/dev/null || return 0
-    local wanted=
-    [ -n "$(find_client)" ] && command -v dockerd >/dev/null || wanted=docker.io
+    local client wanted=
+    client=$(find_client)
+    [ -n "$client" ] && { "$client" info || command -v dockerd; } >/dev/null 2>&1 || wanted=docker.io
     docker compose version >/dev/null 2>&1 || command -v docker-compose >/dev/null || wanted="$wanted docker-compose"
     [ -n "$wanted" ] || return 0
     echo "Installing $wanted …" >&2
@@ -76,4 +78,7 @@ docker info >/dev/null 2>&1 || start_engine
 if docker compose version >/dev/null 2>&1; then compose='exec docker compose "$@"'; else compose='exec docker-compose "$@"'; fi
 printf '#!/bin/sh\n%s\n' "$compose" >"$tools/compose"
 chmod +x "$tools/compose"
-"$@" 9>&-
+status=0
+"$@" 9>&- || status=$?
+[ "$status" != 69 ] || skip "its containers do not start, or reach no package mirror"
+exit "$status"
