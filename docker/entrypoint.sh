@@ -125,65 +125,13 @@ put_phones() {
     if [ -n "$(value SIP_BIND)" ]; then put pjsip.conf transport-udp bind "$SIP_BIND"; fi
 }
 
-# A SIP trunk that this machine registers with: calls that come in talk to the AI, and the AI calls through it.
+# A SIP trunk that this machine registers with: trunk.sh knows what an account is.
 put_trunk() {
-    [ -n "$(value TRUNK_USER)" ] || return 0
-    [ -n "$(value TRUNK_DOMAIN)" ] || die "TRUNK_USER is set, and TRUNK_DOMAIN is not"
-    [ -n "$(value TRUNK_PASSWORD)" ] || die "TRUNK_USER is set, and neither TRUNK_PASSWORD nor TRUNK_PASSWORD_FILE is"
-    case $TRUNK_USER$TRUNK_DOMAIN in *[!A-Za-z0-9._+:-]*) die "TRUNK_USER, TRUNK_DOMAIN: letters, digits and . _ + : - only" ;; esac
-    cat >>"$etc/pjsip.conf" <<EOF
-
-[trunk]
-type = endpoint
-context = from-trunk
-transport = transport-udp
-outbound_auth = trunk-auth
-aors = trunk-aor
-from_user = $TRUNK_USER
-from_domain = ${TRUNK_DOMAIN%%:*}
-disallow = all
-allow = ${TRUNK_CODECS:-ulaw,alaw}
-direct_media = no
-dtmf_mode = rfc4733
-rtp_symmetric = yes
-rtp_keepalive = 5
-
-[trunk-auth]
-type = auth
-auth_type = userpass
-username = $TRUNK_USER
-
-[trunk-aor]
-type = aor
-contact = sip:$TRUNK_DOMAIN
-
-[trunk-registration]
-type = registration
-transport = transport-udp
-outbound_auth = trunk-auth
-server_uri = sip:$TRUNK_DOMAIN
-client_uri = sip:$TRUNK_USER@$TRUNK_DOMAIN
-contact_user = $TRUNK_USER
-line = yes
-endpoint = trunk
-
-[trunk-identify]
-type = identify
-endpoint = trunk
-match = ${TRUNK_DOMAIN%%:*}
-EOF
-    put pjsip.conf trunk-auth password "$TRUNK_PASSWORD"
-    cat >>"$etc/extensions.conf" <<'EOF'
-
-[from-trunk]
-exten => _[+0-9a-zA-Z]!,1,Goto(default,7000,1)
-EOF
-    cat >>"$etc/ai_bridge.conf" <<EOF
-
-[trunk]
-type = trunk
-dial = PJSIP/{{number}}@trunk
-EOF
+    if [ -e "$etc/trunk.sh" ]; then
+        sh "$etc/trunk.sh"
+    elif [ -n "$(value TRUNK_USER)" ]; then
+        die "TRUNK_USER: the folder mounted at /etc/asterisk has no trunk.sh"
+    fi
 }
 
 configure() {

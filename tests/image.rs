@@ -356,7 +356,7 @@ fn accounts_of_elevenlabs_and_of_a_trunk_are_taken_from_the_environment() {
     assert!(chosen.contains("wss://api.elevenlabs.io"), "{profiles}");
     assert!(container.log().contains("talk to the profile [elevenlabs]"));
     let registrations = container.cli("pjsip show registrations");
-    assert!(registrations.contains("trunk-registration/sip:127.0.0.9"), "{registrations}");
+    assert!(registrations.contains("trunk-reg-0/sip:127.0.0.9"), "{registrations}");
     assert!(container.cli("dialplan show 79991234567@from-trunk").contains("Goto(default,7000,1)"));
 }
 
