@@ -125,6 +125,25 @@ put_phones() {
     if [ -n "$(value SIP_BIND)" ]; then put pjsip.conf transport-udp bind "$SIP_BIND"; fi
 }
 
+# Phones have to encrypt, with the certificate of whoever runs this.
+put_tls() {
+    case $(value SIP_TLS) in
+    '' | no) return 0 ;;
+    yes) ;;
+    *) die "SIP_TLS: yes or no" ;;
+    esac
+    for file in tls.crt tls.key; do
+        [ -r "/etc/asterisk/$file" ] ||
+            die "SIP_TLS: /etc/asterisk/$file cannot be read by user $(id -u); docs/trunks.md has the command that makes it"
+    done
+    sed -i 's/^;\(#include pjsip_tls.conf\)/\1/' "$etc/pjsip.conf"
+    if [ -n "$external" ]; then
+        put pjsip_tls.conf transport-tls external_media_address "$external"
+        put pjsip_tls.conf transport-tls external_signaling_address "$external"
+    fi
+    if [ -n "$(value SIP_BIND)" ]; then put pjsip_tls.conf transport-tls bind "${SIP_BIND%:*}:5061"; fi
+}
+
 # A SIP trunk that this machine registers with: trunk.sh knows what an account is.
 put_trunk() {
     if [ -e "$etc/trunk.sh" ]; then
@@ -151,6 +170,7 @@ configure() {
     choose_profile
     put_settings
     put_phones
+    put_tls
     put_trunk
     if [ -z "$(value AI_BRIDGE_TOKEN)" ]; then
         AI_BRIDGE_TOKEN=$(kept api-token)
