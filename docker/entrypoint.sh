@@ -200,65 +200,35 @@ put_addresses() {
     if [ -n "$(value SIP_BIND)" ]; then put pjsip.conf transport-udp bind "$SIP_BIND"; fi
 }
 
-# A SIP trunk that this machine registers with: calls that come in talk to the AI, and the AI calls through it.
+# Phones have to encrypt, with the certificate of whoever runs this.
+put_tls() {
+    case $(value SIP_TLS) in
+    '' | no) return 0 ;;
+    yes) ;;
+    *) die "SIP_TLS: yes or no" ;;
+    esac
+    for file in tls.crt tls.key; do
+        [ -r "/etc/asterisk/$file" ] ||
+            die "SIP_TLS: /etc/asterisk/$file cannot be read by user $(id -u); docs/trunks.md has the command that makes it"
+    done
+    sed -i 's/^;\(#include pjsip_tls.conf\)/\1/' "$etc/pjsip.conf"
+    if [ -n "$external" ]; then
+        put pjsip_tls.conf transport-tls external_media_address "$external"
+        put pjsip_tls.conf transport-tls external_signaling_address "$external"
+    fi
+    if [ -n "$(value SIP_BIND)" ]; then put pjsip_tls.conf transport-tls bind "${SIP_BIND%:*}:5061"; fi
+}
+
+# A SIP trunk that this machine registers with: trunk.sh knows what an account is.
 put_trunk() {
-    [ -n "$(value TRUNK_USER)" ] || return 0
-    [ -n "$(value TRUNK_DOMAIN)" ] || die "TRUNK_USER is set, and TRUNK_DOMAIN is not"
-    [ -n "$(value TRUNK_PASSWORD)" ] || die "TRUNK_USER is set, and neither TRUNK_PASSWORD nor TRUNK_PASSWORD_FILE is"
-    case $TRUNK_USER$TRUNK_DOMAIN in *[!A-Za-z0-9._+:-]*) die "TRUNK_USER, TRUNK_DOMAIN: letters, digits and . _ + : - only" ;; esac
-    cat >>"$etc/pjsip.conf" <<EOF
-
-[trunk]
-type = endpoint
-context = from-trunk
-transport = transport-udp
-outbound_auth = trunk-auth
-aors = trunk-aor
-from_user = $TRUNK_USER
-from_domain = ${TRUNK_DOMAIN%%:*}
-disallow = all
-allow = ${TRUNK_CODECS:-ulaw,alaw}
-direct_media = no
-dtmf_mode = rfc4733
-rtp_symmetric = yes
-rtp_keepalive = 5
-
-[trunk-auth]
-type = auth
-auth_type = userpass
-username = $TRUNK_USER
-
-[trunk-aor]
-type = aor
-contact = sip:$TRUNK_DOMAIN
-
-[trunk-registration]
-type = registration
-transport = transport-udp
-outbound_auth = trunk-auth
-server_uri = sip:$TRUNK_DOMAIN
-client_uri = sip:$TRUNK_USER@$TRUNK_DOMAIN
-contact_user = $TRUNK_USER
-line = yes
-endpoint = trunk
-
-[trunk-identify]
-type = identify
-endpoint = trunk
-match = ${TRUNK_DOMAIN%%:*}
-EOF
-    put pjsip.conf trunk-auth password "$TRUNK_PASSWORD"
-    cat >>"$etc/extensions.conf" <<'EOF'
-
-[from-trunk]
-exten => _[+0-9a-zA-Z]!,1,Goto(default,7000,1)
-EOF
-    cat >>"$etc/ai_bridge.conf" <<EOF
-
-[trunk]
-type = trunk
-dial = PJSIP/{{number}}@trunk
-EOF
+    if [ -n "$(value TRUNK_USER)" ] && is_loopback "$external"; then
+        say "the provider is told $external, which it cannot reach: set EXTERNAL_ADDRESS to this machine's public address"
+    fi
+    if [ -e "$etc/trunk.sh" ]; then
+        sh "$etc/trunk.sh"
+    elif [ -n "$(value TRUNK_USER)" ]; then
+        die "TRUNK_USER: the folder mounted at /etc/asterisk has no trunk.sh"
+    fi
 }
 
 configure() {
@@ -284,6 +254,7 @@ configure() {
     put_desk
     put_passwords
     put_addresses
+    put_tls
     put_trunk
     # Asterisk has these in its configuration; its children need not have them in their environment.
     unset SIP_PASSWORD TRUNK_PASSWORD

@@ -2,6 +2,8 @@
 
 mod common;
 
+use std::fs;
+
 use common::{SOON, Stage, extension, profile};
 use practice_agent::{Builder, Script, Server};
 
@@ -118,4 +120,22 @@ fn a_mistake_in_a_template_is_reported_where_it_stands() {
     assert!(!is_loaded(&stage));
     let problem = "ai_agents.conf:3: [201] create_response: 'maybe' is neither yes nor no";
     stage.rig.wait_log(problem, SOON).expect("the mistake is named");
+}
+
+#[test]
+fn every_file_that_is_shipped_says_first_what_it_is_for() {
+    let mut files = 0;
+    for file in fs::read_dir(rig::checkout().join("asterisk-conf")).expect("it is there").flatten() {
+        let text = fs::read_to_string(file.path()).expect("a text");
+        let name = file.file_name().to_string_lossy().into_owned();
+        // What the agent is told is for the agent's eyes alone.
+        let first = match name.rsplit('.').next() {
+            Some("md") => continue,
+            Some("sh") => text.lines().nth(1).unwrap_or_default().strip_prefix("# "),
+            _ => text.lines().next().unwrap_or_default().strip_prefix("; "),
+        };
+        assert!(first.is_some_and(|first| first.split(' ').count() > 5), "{name}: {first:?}");
+        files += 1;
+    }
+    assert!(files > 20, "{files} files");
 }

@@ -5,9 +5,10 @@ mod common;
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::net::UdpSocket;
+use std::net::{Ipv4Addr, UdpSocket};
 use std::time::Duration;
 
+use common::certificate::Certificate;
 use common::{SOON, Stage};
 use practice_agent::{Script, Server};
 use rig::Rig;
@@ -79,6 +80,21 @@ fn nothing_listens_but_sip_until_the_api_is_switched_on() {
     let api = self::stage(&format!("http_bind = 127.0.0.1:{port}"));
     let expected = [("udp", api.rig.ports().sip), ("tcp", port)];
     common::eventually("the API listens, too", SOON, || offered(&api.rig) == expected.into());
+}
+
+#[test]
+fn phones_that_encrypt_open_one_port_more() {
+    let certificate = Certificate::self_signed(&[], &[Ipv4Addr::LOCALHOST.into()]);
+    let key = String::from_utf8(certificate.key_pem()).expect("PEM is text");
+    let prepare = |rig: rig::Builder, url: &str| {
+        rig.config("ai_bridge.conf", common::profile(url, ""))
+            .edit("pjsip.conf", ";#include pjsip_tls.conf", "#include pjsip_tls.conf")
+            .config("tls.crt", certificate.pem())
+            .config("tls.key", key)
+    };
+    let stage = Stage::with(Server::builder().script(Script::new()), prepare, "");
+    let ports = stage.rig.ports();
+    assert_eq!(offered(&stage.rig), [("udp", ports.sip), ("tcp", ports.sips())].into());
 }
 
 /// A SIP request of nobody in particular.

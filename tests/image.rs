@@ -363,7 +363,7 @@ fn accounts_of_elevenlabs_and_of_a_trunk_are_taken_from_the_environment() {
     assert!(assistant.contains("wss://stt-rt.soniox.com"), "{profiles}");
     assert_eq!(container.says(&["date", "+%z"]), "+0900");
     let registrations = container.cli("pjsip show registrations");
-    assert!(registrations.contains("trunk-registration/sip:127.0.0.9"), "{registrations}");
+    assert!(registrations.contains("trunk-reg-0/sip:127.0.0.9"), "{registrations}");
     assert!(container.cli("dialplan show 79991234567@from-trunk").contains("Goto(default,7000,1)"));
 }
 

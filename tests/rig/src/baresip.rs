@@ -18,7 +18,7 @@ use anyhow::{Context, Result, bail, ensure};
 use serde_json::{Value, json};
 
 use crate::wait::poll_for;
-use crate::{Rig, mortal, write_wav};
+use crate::{Rig, mortal, read_wav, write_wav};
 
 /// Longest time for a start, and for an answer to a command.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -41,15 +41,35 @@ impl Baresip {
     /// When baresip is not installed or does not run.
     pub fn start(rig: &Rig, user: &str, password: &str, number: &str, samples: &[i16]) -> Result<Self> {
         let directory = rig.directory().join(format!("run/baresip-{number}"));
-        fs::create_dir_all(&directory)?;
-        write_wav(directory.join("says.wav"), 8000, &[samples])?;
-        let (sip, control) = (free_udp()?, TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?);
-        fs::write(directory.join("config"), config(&directory, sip, control))?;
         let asterisk = rig.sip_addr();
         let account = |name: &str| {
             format!("<sip:{name}@{asterisk}>;auth_user={user};auth_pass={password};regint=0;audio_codecs=PCMA/8000/1\n")
         };
-        fs::write(directory.join("accounts"), account(user) + &account(number))?;
+        Self::run(directory, &(account(user) + &account(number)), "", samples)
+    }
+
+    /// Starts it as a phone that registers at `server` over TLS, whatever the certificate, and talks over SRTP or not at all.
+    /// Otherwise as [`Self::start`]; [`Self::heard`] is what it hears.
+    ///
+    /// # Errors
+    /// When baresip is not installed or does not run.
+    pub fn encrypted(rig: &Rig, user: &str, password: &str, server: SocketAddr, samples: &[i16]) -> Result<Self> {
+        let directory = rig.directory().join(format!("run/baresip-{user}-tls"));
+        let account = format!(
+            "<sip:{user}@{server};transport=tls>;auth_user={user};auth_pass={password};regint=60;mediaenc=srtp-mand;\
+             audio_codecs=PCMA/8000/1\n"
+        );
+        let more = format!("module srtp.so\nmodule sndfile.so\nsnd_path {}\n", directory.display());
+        Self::run(directory, &account, &more, samples)
+    }
+
+    /// Runs it with these accounts, and with `more` in its configuration.
+    fn run(directory: PathBuf, accounts: &str, more: &str, samples: &[i16]) -> Result<Self> {
+        fs::create_dir_all(&directory)?;
+        write_wav(directory.join("says.wav"), 8000, &[samples])?;
+        let (sip, control) = (free_udp()?, TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?);
+        fs::write(directory.join("config"), config(&directory, sip, control) + more)?;
+        fs::write(directory.join("accounts"), accounts)?;
         fs::write(directory.join("contacts"), "")?;
         let mut command = mortal::command("baresip");
         command.arg("-f").arg(&directory).current_dir(&directory);
@@ -63,6 +83,23 @@ impl Baresip {
         };
         let messages = read(stream.try_clone()?);
         Ok(Self { process, control: stream, messages, passed: Vec::new(), sip, directory })
+    }
+
+    /// Samples (8 kHz) of what an encrypted phone has heard in its last call, once that is over.
+    ///
+    /// # Errors
+    /// When there was none.
+    pub fn heard(&self) -> Result<Vec<i16>> {
+        let files = fs::read_dir(&self.directory)?.flatten().map(|entry| entry.path());
+        let heard = files.filter(|path| path.to_string_lossy().ends_with("-dec.wav")).max();
+        let (samples, rate_hz) = read_wav(&fs::read(heard.context("no call was recorded")?)?)?;
+        ensure!(rate_hz == 8000, "a recording at {rate_hz} Hz");
+        Ok(samples)
+    }
+
+    /// What it has said on its console.
+    pub fn console(&self) -> String {
+        fs::read_to_string(self.directory.join("out")).unwrap_or_default()
     }
 
     /// Where it is called.
@@ -87,9 +124,8 @@ impl Baresip {
     /// # Errors
     /// When it does not come within `timeout`; the message shows what came.
     pub fn event(&mut self, kind: &str, timeout: Duration) -> Result<Value> {
-        self.wait(timeout, |message| message["type"] == kind).with_context(|| {
-            format!("no {kind}; baresip says: {}", fs::read_to_string(self.directory.join("out")).unwrap_or_default())
-        })
+        self.wait(timeout, |message| message["type"] == kind)
+            .with_context(|| format!("no {kind}; baresip says: {}", self.console()))
     }
 
     fn wait(&mut self, timeout: Duration, wanted: impl Fn(&Value) -> bool) -> Result<Value> {

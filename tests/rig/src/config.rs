@@ -47,12 +47,14 @@ impl Config {
         ] {
             self.set("asterisk.conf", key, &format!("{instance}/{folder}"))?;
         }
-        Ok(())
+        self.set("pjsip_tls.conf", "cert_file", &format!("{instance}/etc/tls.crt"))?;
+        self.set("pjsip_tls.conf", "priv_key_file", &format!("{instance}/etc/tls.key"))
     }
 
     /// Puts the ports of this rig where `asterisk-conf/` has the standard ones.
     pub(crate) fn set_ports(&mut self, ports: &Ports) -> Result<()> {
         self.set("pjsip.conf", "bind", &format!("{}:{}", ports.address, ports.sip))?;
+        self.set("pjsip_tls.conf", "bind", &format!("{}:{}", ports.address, ports.sips()))?;
         self.set("rtp.conf", "rtpstart", &ports.rtp.start().to_string())?;
         self.set("rtp.conf", "rtpend", &ports.rtp.end().to_string())?;
         self.set("http.conf", "bindport", &ports.http.to_string())?;

@@ -28,6 +28,11 @@ impl Ports {
         Self { address, sip: 5060, http: 8088, manager: 5038, spare: 9000, rtp: 10000..=10100 }
     }
 
+    /// SIP over TLS (TCP), when a test switches it on: one above SIP, as 5061 is.
+    pub fn sips(&self) -> u16 {
+        self.sip + 1
+    }
+
     /// Tells while Asterisk is not yet running whether it could take SIP calls here: it would start without.
     pub(crate) fn check_free(&self) -> Result<()> {
         if let Err(error) = UdpSocket::bind((self.address, self.sip)) {
@@ -61,9 +66,9 @@ impl PortBlock {
     fn claim_at(base: u16) -> Option<Self> {
         let address = Ipv4Addr::LOCALHOST;
         let guard = UdpSocket::bind((address, base)).ok()?;
-        let (sip, http, manager, spare) = (base + 1, base + 2, base + 3, base + 4);
+        let (sip, http, manager, spare) = (base + 1, base + 3, base + 4, base + 5);
         UdpSocket::bind((address, sip)).ok()?;
-        for port in [http, manager, spare] {
+        for port in [sip + 1, http, manager, spare] {
             TcpListener::bind((address, port)).ok()?;
         }
         let rtp = base + 10..=base + Self::SIZE - 1;
