@@ -248,4 +248,6 @@ fn twice(section: &RawSection) -> Option<SettingsError> {
 }
 
 #[cfg(test)]
+mod sample;
+#[cfg(test)]
 pub(crate) mod tests;

@@ -3,6 +3,7 @@
 #![allow(dead_code, unreachable_pub, reason = "every test binary uses its own part of this")]
 
 pub mod certificate;
+pub mod markdown;
 pub mod python;
 pub mod signal;
 pub mod wire;

@@ -2,11 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::Path;
 
 use practice_agent::{Server, Session};
 use rig::{Phone, PhoneCall, Rig, speech, write_wav};
 
+use crate::common::markdown::Document;
 use crate::common::{SOON, Stage};
 
 /// The account of the practice agent.
@@ -18,16 +18,17 @@ const OPENAI: &str = "wss://api.openai.com/v1/realtime";
 const SONIOX: &str = "dialect = soniox\n";
 const PERSON: &str = "PJSIP/1002";
 const TRUNK: &str = "PJSIP/{{number}}@mytrunk";
-/// Modules that some recipes need and the shipped configuration does not load.
-const MODULES: &str = "load = app_queue.so\n";
 
-fn book() -> String {
-    fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/cookbook.md")).expect("the cookbook is there")
-}
+const BOOK: &str = "docs/cookbook.md";
 
 /// What the recipes are called.
 pub(crate) fn titles() -> Vec<String> {
-    book().lines().filter_map(|line| line.strip_prefix("## ")).map(str::to_owned).collect()
+    Document::read(BOOK).text.lines().filter_map(|line| line.strip_prefix("## ")).map(str::to_owned).collect()
+}
+
+/// How many recipes have a line to be typed.
+pub(crate) fn commands() -> usize {
+    Document::read(BOOK).blocks().iter().filter(|block| block.language == "console").count()
 }
 
 /// What goes into which file, and what is typed.
@@ -40,14 +41,16 @@ pub(crate) struct Recipe {
 impl Recipe {
     /// The recipe of this title, with what the cookbook says for all of them.
     pub(crate) fn called(title: &str) -> Self {
-        let book = book();
+        let book = Document::read(BOOK).text;
         let mut parts = book.split("\n## ");
         let common = parts.next().expect("an introduction").to_owned();
         let own = parts.find(|part| part.lines().next() == Some(title));
-        let own = own.unwrap_or_else(|| panic!("there is no recipe '{title}'"));
+        let own = own.unwrap_or_else(|| panic!("there is no recipe '{title}'")).to_owned();
         let mut recipe = Self { files: BTreeMap::new(), commands: Vec::new() };
-        for block in [common.as_str(), own].into_iter().flat_map(|text| text.split("```").skip(1).step_by(2)) {
-            recipe.add(block.trim_start_matches('\n'));
+        for text in [common, own] {
+            for block in (Document { name: BOOK.to_owned(), text }).blocks() {
+                recipe.add(&block.text);
+            }
         }
         recipe
     }
@@ -101,8 +104,6 @@ impl Kitchen {
                 format!("{SONIOX}url = {services}/transcribe-websocket\nhint_url = {chat}/api/v1/chat/completions\n");
             let profiles = recipe.file("ai_bridge.conf").replace(OPENAI, url).replace(SONIOX, &listens);
             rig.config("ai_bridge.conf", format!("[general]\ndefault_profile = assistant\n\n{profiles}"))
-                .config("queues.conf", "[general]\n")
-                .edit("modules.conf", "load = app_amd.so\n", &format!("load = app_amd.so\n{MODULES}"))
                 .env("OPENAI_REALTIME_MODEL", "practice")
                 .env("OPENAI_API_KEY", KEY)
                 .env("SONIOX_API_KEY", KEY)

@@ -214,6 +214,8 @@ fn no_recipe_is_without_its_test() {
     for title in kitchen::titles() {
         assert!(tests.contains(&format!("Recipe::called(\"{title}\")")), "nobody tries '{title}'");
     }
+    // And none is tried without the command that belongs to it.
+    assert_eq!(tests.matches(concat!("recipe", ".command()")).count(), kitchen::commands());
 }
 
 /// An agent that does nothing by itself.

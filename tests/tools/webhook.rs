@@ -8,6 +8,7 @@ use rig::{Phone, PhoneCall};
 use serde_json::{Value, json};
 
 use super::common::certificate::{Certificate, DAY};
+use super::common::markdown::{Document, is_same_shape};
 use super::common::{SOON, Stage, eventually};
 use super::service::{Service, answer, dead_port, pauses};
 use super::{assert_goes_on, call, hang_up, passive, refused, texts, tools};
@@ -45,6 +46,9 @@ fn a_service_is_asked_and_its_answer_given_to_the_agent() {
     }
     let body: Value = serde_json::from_str(body).expect("JSON");
     assert_eq!((&body["tool"], &body["arguments"]), (&json!("order_status"), &json!({"order": "4711, \"x\"\r\n"})));
+    let example = Document::read("docs/tools.md").blocks().into_iter().find(|block| block.language == "json");
+    let example = serde_json::from_str(&example.expect("it is shown").text).expect("JSON");
+    assert!(is_same_shape(&example, &body), "docs/tools.md shows {example:#}, and it is {body:#}");
     assert!(body["channel"].as_str().is_some_and(|name| name.starts_with("PJSIP/")), "{body}");
     assert!(stage.cli("ai show sessions").contains(body["session"].as_str().expect("an id")), "{body}");
     assert!(body["id"].is_string() && body["caller"]["number"].as_str().is_some_and(|number| !number.is_empty()));

@@ -192,6 +192,14 @@ fn a_bot_gets_the_history_with_start() {
             {"speaker": "caller", "text": "Since when?"},
         ])
     );
+    let shown =
+        include_str!("../../../docs/raw.md").split("```json\n").nth(1).and_then(|rest| rest.split("```").next());
+    let shown: Value = serde_json::from_str(&shown.expect("an example").replace("…,", "")).expect("JSON");
+    let keys = |entry: &Value| entry.as_object().unwrap().keys().cloned().collect::<Vec<_>>();
+    assert!(keys(&shown).iter().all(|key| start.get(key).is_some()), "docs/raw.md shows {shown}");
+    let sent: Vec<_> = start["history"].as_array().unwrap().iter().map(keys).collect();
+    let shown = shown["history"].as_array().unwrap();
+    assert!(shown.iter().all(|entry| sent.contains(&keys(entry))), "docs/raw.md shows {shown:?}");
     // A bot that writes down nothing has no history, and is told all the same.
     let second = Session { earlier_sessions: 1, ..settings("raw") };
     let start = opening("raw", second).0.remove(0);

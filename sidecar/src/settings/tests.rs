@@ -139,22 +139,6 @@ fn options_of_the_call_override_the_profile_and_variables_fill_the_texts() {
     assert!(!session.tools.iter().any(|tool| tool.name == "transfer"));
 }
 
-#[test]
-fn the_sample_file_explains_every_key_and_no_other() {
-    let sample = include_str!("../../../asterisk-conf/ai_bridge.conf.sample");
-    let explained: std::collections::BTreeSet<_> = sample
-        .lines()
-        .filter_map(|line| line.strip_prefix(';').unwrap_or(line).split_once(" ="))
-        .map(|(key, _)| key)
-        .filter(|key| key.chars().all(|character| character.is_ascii_lowercase() || character == '_'))
-        .collect();
-    let known = profile::KEYS.iter().map(|(key, _)| *key);
-    let known = known.chain(tool::KEYS.iter().map(|(key, _)| *key)).chain(trunk::KEYS.iter().map(|(key, _)| *key));
-    let known = known.chain(assist::KEYS.iter().map(|(key, _)| *key));
-    let known = known.chain(keys::general().into_iter().map(|(key, _)| key)).collect();
-    assert_eq!(explained, known);
-}
-
 const TOOL: &str = "[order]\ntype = tool\naction = webhook\ndescription = Looks\nurl = https://h/?key=hunter2\n";
 
 #[test]

@@ -170,3 +170,34 @@ impl Row {
         )
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Nobody runs them for that: they take from minutes to hours. The documents' own test refers to this one.
+    #[test]
+    fn every_run_that_a_document_names_can_be_had() {
+        let docs = std::fs::read_dir(rig::checkout().join("docs")).expect("a folder");
+        let documents = docs.map(|entry| entry.expect("an entry").path()).chain([rig::checkout().join("README.md")]);
+        let mut named = 0;
+        for text in documents.filter_map(|path| std::fs::read_to_string(path).ok()) {
+            let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
+            for (begin, quoted, plain) in [("make bench BENCH=", '"', ' '), ("`bench ", '`', '`')] {
+                for rest in text.split(begin).skip(1) {
+                    let end = if rest.starts_with(quoted) { quoted } else { plain };
+                    let arguments = rest.trim_start_matches(quoted).split(end).next().unwrap_or_default();
+                    let words = arguments.trim_end_matches('`').split(' ');
+                    let options = Options::try_parse_from(["bench"].into_iter().chain(words));
+                    let options = options.unwrap_or_else(|problem| panic!("'{begin}{arguments}': {problem}"));
+                    assert!(
+                        options.micro || !Plan::new(&options).steps.is_empty(),
+                        "'{begin}{arguments}' measures nothing"
+                    );
+                    named += 1;
+                }
+            }
+        }
+        assert!(named >= 10, "{named} runs are named");
+    }
+}
