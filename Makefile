@@ -25,7 +25,8 @@ INSTALL = DESTDIR="$(DESTDIR)" PREFIX="$(PREFIX)" MODULE_DIR="$(MODULE_DIR)" CON
 build: setup-build ## Build the module: target/release/libres_ai_bridge.so (default)
 	@$(WITH_ASTERISK) cargo build --release
 
-install: build ## Install module, help texts and configuration into this machine's Asterisk (DESTDIR, PREFIX: docs/installing.md)
+# Root need not have the Rust that the module was built with.
+install: $(if $(shell command -v cargo),build) ## Install module, help texts and configuration into this machine's Asterisk (DESTDIR, PREFIX: docs/installing.md)
 	@$(INSTALL) install
 
 uninstall: ## Take them out again; the configuration stays
@@ -107,7 +108,7 @@ setup: ## Packages and an Asterisk 22 for building and testing
 	@tests/rig/setup.sh
 
 setup-build:
-	@$(if $(ASTERISK_INCLUDE_DIR),,tests/rig/setup.sh build)
+	@ASTERISK_INCLUDE_DIR="$(ASTERISK_INCLUDE_DIR)" tests/rig/setup.sh build
 
 clean: ## Remove everything that was built (not the Asterisk root in the cache folder)
 	@rm -rf target demo
