@@ -35,7 +35,7 @@ uninstall: ## Take them out again; the configuration stays
 deb: build ## A Debian package for the Asterisk that was built against: target/deb/
 	@packaging/deb.sh
 
-package-test: deb ## Install, use and purge the package in a clean root of Debian's Asterisk
+package-test: build ## The package, `make install` and an Asterisk that loads everything, in a clean root of Debian's Asterisk
 	@$(WITH_ASTERISK) cargo build --quiet --release -p practice-agent
 	@tests/packaging.sh
 
