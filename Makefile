@@ -26,7 +26,8 @@ INSTALL = DESTDIR="$(DESTDIR)" PREFIX="$(PREFIX)" MODULE_DIR="$(MODULE_DIR)" CON
 build: setup-build ## Build the module: target/release/libres_ai_bridge.so (default)
 	@$(WITH_ASTERISK) cargo build --release
 
-install: build ## Install module, help texts and configuration into this machine's Asterisk (DESTDIR, PREFIX: docs/installing.md)
+# Root need not have the Rust that the module was built with.
+install: $(if $(shell command -v cargo),build) ## Install module, help texts and configuration into this machine's Asterisk (DESTDIR, PREFIX: docs/installing.md)
 	@$(INSTALL) install
 
 uninstall: ## Take them out again; the configuration stays
@@ -35,7 +36,7 @@ uninstall: ## Take them out again; the configuration stays
 deb: build ## A Debian package for the Asterisk that was built against: target/deb/
 	@packaging/deb.sh
 
-package-test: deb ## Install, use and purge the package in a clean root of Debian's Asterisk
+package-test: build ## The package, `make install` and an Asterisk that loads everything, in a clean root of Debian's Asterisk
 	@$(WITH_ASTERISK) cargo build --quiet --release -p practice-agent
 	@tests/packaging.sh
 
@@ -111,7 +112,7 @@ setup: ## Packages and an Asterisk 22 for building and testing
 	@tests/rig/setup.sh
 
 setup-build:
-	@$(if $(ASTERISK_INCLUDE_DIR),,tests/rig/setup.sh build)
+	@ASTERISK_INCLUDE_DIR="$(ASTERISK_INCLUDE_DIR)" tests/rig/setup.sh build
 
 clean: ## Remove everything that was built (not the Asterisk root in the cache folder)
 	@rm -rf target demo

@@ -59,7 +59,7 @@ fn generate_bindings(include: &Path) {
         .allowlist_function("ast_channel_(name|uniqueid|state|softhangup_internal_flag|tech_pvt)")
         .allowlist_function("ast_format_(get_sample_rate|cmp|cache_get_slin_by_rate)")
         .allowlist_function("ast_(config_destroy|category_browse|variable_browse|register_atexit|unregister_atexit)")
-        .allowlist_function("ast_unregister_thread")
+        .allowlist_function("ast_unregister_thread|ast_get_version")
         .allowlist_function("pbx_(builtin_setvar_helper|substitute_variables_helper)")
         .allowlist_function("pbx_(findapp|exec)|ast_(spawn_extension|hangup|softhangup|senddigit_begin|senddigit_end)")
         .allowlist_function("ast_(call|waitfor|pbx_run|exists_extension|channel_publish_dial)|ast_channel_(start|stop)_silence_generator")

@@ -1,5 +1,6 @@
 #!/bin/bash
 # A Debian package of the module for the Asterisk it was built against: target/deb/res-ai-bridge_<version>_<architecture>.deb
+# DEBFULLNAME and DEBEMAIL say whose it is, as in Debian's own tools.
 #
 # Asterisk's own package provides asterisk-abi-<sum>, the digest of build options that Asterisk compares when it loads a
 # module; this one depends on it, so that apt refuses what Asterisk would. The libraries are looked up where the package
@@ -16,7 +17,8 @@ in_root() { if [ "$ASTERISK_ROOT" = / ]; then "$@"; else chroot "$ASTERISK_ROOT"
 
 sum=$(sed -n 's/^#define AST_BUILDOPT_SUM "\(.*\)"/\1/p' "$ASTERISK_INCLUDE_DIR/asterisk/buildopts.h")
 grep -qF "$sum" target/release/libres_ai_bridge.so || { echo "The module was not built against $ASTERISK_INCLUDE_DIR: make clean deb" >&2; exit 1; }
-version=$(sed -n '/^\[workspace.package\]/,/^\[/s/^version = "\(.*\)"/\1/p' Cargo.toml)
+version=$(sed -n '/^\[workspace.package\]/,/^\[/s/^version = "\(.*\)"/\1/p' Cargo.toml)-1
+maintainer="${DEBFULLNAME:-Whoever built this} <${DEBEMAIL:-$(id -un)@$(hostname -f 2>/dev/null || hostname)}>"
 asterisk=$(in_root dpkg-query -W -f '${Version}' asterisk 2>/dev/null) || {
     echo "This machine's Asterisk is not a Debian package: use 'make install'." >&2
     exit 1
@@ -28,18 +30,32 @@ modules=$(in_root dpkg -L asterisk-modules | grep '/asterisk/modules$')
 rm -rf "$out"
 mkdir -p "$tree/DEBIAN" "$tree/usr/share/doc/$NAME"
 DESTDIR=$PWD/$tree MODULE_DIR=$modules CONFIG_DIR=/etc/asterisk DATA_DIR=/usr/share/asterisk packaging/install.sh install
-strip --strip-debug "$tree$modules/res_ai_bridge.so"
+strip --strip-unneeded "$tree$modules/res_ai_bridge.so"
 chmod 644 "$tree$modules/res_ai_bridge.so"
 install -d "$tree/usr/share/doc/$NAME/docs"
 install -m 644 README.md "$tree/usr/share/doc/$NAME/"
 install -m 644 docs/*.md "$tree/usr/share/doc/$NAME/docs/"
 gzip -9n <CHANGELOG.md >"$tree/usr/share/doc/$NAME/changelog.gz"
+gzip -9n >"$tree/usr/share/doc/$NAME/changelog.Debian.gz" <<EOF
+$NAME ($version) unstable; urgency=medium
+
+  * Built for asterisk
+    $asterisk.
+  * What is new is in changelog.gz.
+
+ -- $maintainer  $(date -R)
+EOF
+install -d "$tree/usr/share/lintian/overrides"
+cat >"$tree/usr/share/lintian/overrides/$NAME" <<EOF
+# They may hold keys and what an agent is told.
+$NAME: non-standard-file-perm 0640 != 0644 *etc/asterisk/*
+EOF
 cat >"$tree/usr/share/doc/$NAME/copyright" <<EOF
 Format: https://www.debian.org/doc/packaging-manuals/copyright-format/1.0/
 Upstream-Name: res_ai_bridge
 
 Files: *
-Copyright: the authors of res_ai_bridge
+Copyright: 2026 the authors of res_ai_bridge
 License: GPL-2 with additional permission
 $(sed -n '/^## Licence/,$p' README.md | sed '1,2d; s/^$/./; s/^/ /')
  .
@@ -59,7 +75,7 @@ cat >"$tree/DEBIAN/control" <<EOF
 Package: $NAME
 Version: $version
 Architecture: $architecture
-Maintainer: ${DEB_MAINTAINER:-res_ai_bridge <root@localhost>}
+Maintainer: $maintainer
 Installed-Size: $(du -sk --exclude=DEBIAN "$tree" | cut -f 1)
 Depends: asterisk-abi-$sum, asterisk (>= $major), asterisk (<< ${major%:*}:$((${major#*:} + 1))), ca-certificates, $libraries
 Section: comm
@@ -81,6 +97,8 @@ if [ "$1" = configure ]; then
             chmod 640 "/etc/asterisk/$file"
         fi
     done
+    # Asterisk reads help texts at its start, and gives a module those that it has when that is loaded.
+    asterisk -rx 'xmldoc reload' >/dev/null 2>&1 || true
     if [ -n "$2" ]; then echo "res-ai-bridge: restart Asterisk; the old module stays in memory until then."; fi
 fi
 EOF

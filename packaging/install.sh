@@ -19,8 +19,11 @@ die() {
     exit 1
 }
 
+# running COMMAND: what the running Asterisk answers, if one runs.
+running() { "${PREFIX:+$PREFIX/sbin/}asterisk" -rx "$1" 2>/dev/null; }
+
 # asterisk_says LINE: a directory, from `core show settings`.
-asterisk_says() { "${PREFIX:+$PREFIX/sbin/}asterisk" -rx 'core show settings' 2>/dev/null | sed -n "s/^ *$1: *//p"; }
+asterisk_says() { running 'core show settings' | sed -n "s/^ *$1: *//p"; }
 
 # directory LINE KEY FOLDER...: the first that is known.
 directory() {
@@ -50,19 +53,30 @@ sums() { grep -haoE '(^|[^0-9a-f])[0-9a-f]{32}($|[^0-9a-f])' "$@" | grep -oaE '[
 check_fit() {
     local installed neighbour
     installed=$("${PREFIX:+$PREFIX/sbin/}asterisk" -V 2>/dev/null || true)
-    [ -n "$DESTDIR" ] || [ -z "$installed" ] || [[ $installed == *" $VERSION."* || $installed == *"-$VERSION."* ]] || die \
-        "This module is for Asterisk $VERSION, and this is $installed. Nothing was installed." \
-        "Update Asterisk to $VERSION first; a module never fits another version."
+    # Its first number: "Asterisk 22.10.1", "GIT-22-5e3a", "certified-22.8-cert1". One that does not tell is believed.
+    if [ -z "$DESTDIR" ] && [[ $installed =~ [0-9]+ ]] && [ "${BASH_REMATCH[0]}" != "$VERSION" ]; then
+        die "This module is for Asterisk $VERSION, and this is $installed. Nothing was installed." \
+            "Update Asterisk to $VERSION first; a module never fits another version."
+    fi
     neighbour=$DESTDIR$MODULE_DIR/app_dial.so # every Asterisk has it
     [ -e "$neighbour" ] || return 0
     [ -z "$(comm -12 <(sums "$BUILT") <(sums "$neighbour"))" ] || return 0
     die "The module was built against headers of an Asterisk with other build options than the one whose modules are in" \
         "$DESTDIR$MODULE_DIR: it would refuse to load it. Nothing was installed. Install the headers of that Asterisk" \
-        "(Debian: asterisk-dev; built from source: its own 'make install' has put them below its prefix), then:" \
+        "(Debian: asterisk-dev; built from source: 'make install-headers' there puts them below its prefix), then:" \
         "  make clean && make install ASTERISK_INCLUDE_DIR=<folder that holds asterisk.h>"
 }
 
+# The group that Asterisk runs in: its folder of configurations has it, or it is called as usual.
+asterisk_group() {
+    local group
+    group=$(stat -c %g "$DESTDIR$CONFIG_DIR")
+    if [ "$group" = 0 ] && getent group asterisk >/dev/null; then group=asterisk; fi
+    echo "$group"
+}
+
 install_all() {
+    [ -e "$BUILT" ] || die "There is no $BUILT yet: run 'make' first, as a user who has Rust."
     check_fit
     # By way of a new file: Asterisk may have the old one mapped.
     install -D -m 755 "$BUILT" "$DESTDIR$MODULE_DIR/.res_ai_bridge.so.new"
@@ -72,10 +86,13 @@ install_all() {
     local file
     for file in ai_bridge.conf instructions.md; do
         [ ! -e "$DESTDIR$CONFIG_DIR/$file" ] || continue
+        # It may hold keys: for Asterisk to read, and for nobody else.
         install -m 640 "asterisk-conf/$file" "$DESTDIR$CONFIG_DIR/"
-        if getent group asterisk >/dev/null; then chgrp asterisk "$DESTDIR$CONFIG_DIR/$file"; fi
+        chgrp "$(asterisk_group)" "$DESTDIR$CONFIG_DIR/$file"
     done
     [ -z "$DESTDIR" ] || return 0
+    # Asterisk reads help texts at its start, and gives a module those that it has when that is loaded.
+    running 'xmldoc reload' >/dev/null || true
     echo "Installed in $MODULE_DIR. Now: asterisk -rx 'module load res_ai_bridge.so'"
     echo "After an update restart Asterisk: the old module stays in memory until then."
 }

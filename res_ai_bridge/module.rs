@@ -18,6 +18,9 @@ use crate::{ami, app, config, exchange, ffi, guard, log, tap};
 
 static BRIDGE: ArcSwapOption<Bridge> = ArcSwapOption::const_empty();
 
+/// The major version of Asterisk that this module is for.
+const ASTERISK: u32 = 22;
+
 /// Patience with calls and connections at unload. Asterisk holds its list of modules locked meanwhile.
 const UNLOAD_PATIENCE: Duration = Duration::from_secs(3);
 /// Patience at shutdown, when nobody will miss a goodbye.
@@ -56,6 +59,9 @@ extern "C" fn res_ai_bridge_load() -> c_int {
 fn load() -> bool {
     log::install();
     log::install_panic_hook();
+    if !is_for_this_asterisk() {
+        return false;
+    }
     Heritage::note();
     let Some(settings) = config::load().map(Arc::new) else { return false };
     let sidecar = match start_sidecar(settings.general.workers) {
@@ -104,6 +110,29 @@ fn load() -> bool {
     }
     info!("AI: ready with {profiles} profiles on {workers} sidecar threads");
     true
+}
+
+/// Whether Asterisk has the major version that this module is for.
+///
+/// Asterisk itself compares the options of its build only, and Debian's have been the same over many versions. Of a version
+/// that does not tell its number (built from a copy of the sources without one) the headers are believed.
+fn is_for_this_asterisk() -> bool {
+    // SAFETY: Asterisk answers with a constant, NUL-terminated string.
+    let version = unsafe { CStr::from_ptr(ffi::ast_get_version()) }.to_string_lossy();
+    let fits = major(&version).is_none_or(|major| major == ASTERISK);
+    if !fits {
+        error!(
+            "AI: this module is for Asterisk {ASTERISK} and was not loaded, since this is Asterisk {version}, which lays out \
+             its structures differently. Take the module out, or update Asterisk to {ASTERISK} and build the module against \
+             its headers: docs/installing.md"
+        );
+    }
+    fits
+}
+
+/// The first number of an Asterisk's version: `22.10.1`, `GIT-22-5e3a`, `certified-22.8-cert1`.
+fn major(version: &str) -> Option<u32> {
+    version.split(|character: char| !character.is_ascii_digit()).find(|part| !part.is_empty())?.parse().ok()
 }
 
 #[unsafe(no_mangle)]

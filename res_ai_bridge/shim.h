@@ -6,6 +6,7 @@
 #define RES_AI_BRIDGE_SHIM_H
 
 #include "asterisk.h"
+#include "asterisk/ast_version.h"
 #include "asterisk/astobj2.h"
 #include "asterisk/callerid.h"
 #include "asterisk/causes.h"

@@ -1,7 +1,8 @@
 #!/bin/bash
 # Prepares this machine for building and testing: host packages and an Asterisk 22 with headers.
 #
-#   tests/rig/setup.sh [build]      with "build": only what building the module needs
+#   tests/rig/setup.sh [build]      with "build": only what building the module needs, which is no Asterisk if
+#                                   ASTERISK_INCLUDE_DIR names headers
 #
 # A machine that has Asterisk 22 and its headers uses them. Any other Debian machine gets a root
 # filesystem with Debian's own packages, in the user's cache folder, entered only with chroot.
@@ -52,6 +53,19 @@ step() {
 
 need_root() {
     [ "$(id -u)" = 0 ] || die "$1 needs root." "Run the same command as root (for example with sudo)."
+}
+
+# The oldest Rust that the module is built with is in Cargo.toml, which an older cargo may not even understand.
+rust() {
+    local wanted found
+    wanted=$(sed -n 's/^rust-version = "\(.*\)"/\1/p' "$checkout/Cargo.toml")
+    command -v cargo >/dev/null || die "there is no Rust toolchain on PATH." \
+        "Install Rust $wanted or newer (https://rustup.rs), then run this again." \
+        "If another user has it: build as that user, then run 'make install' as root."
+    found=$(rustc --version | cut -d ' ' -f 2)
+    printf '%s\n' "$wanted" "${found%%-*}" | sort --version-sort --check=quiet || die "Rust $found is too old." \
+        "The module needs Rust $wanted or newer, which can be there beside a distribution's own: https://rustup.rs" \
+        "Then open a new shell, or put ~/.cargo/bin first in PATH, and run this again."
 }
 
 is_debian() { command -v apt-get >/dev/null && command -v dpkg-query >/dev/null; }
@@ -177,6 +191,13 @@ asterisk_root() {
     exec 9>&-
 }
 
+# Someone says which Asterisk's headers to build against: then none is looked for.
+named_headers() {
+    [ -e "$ASTERISK_INCLUDE_DIR/asterisk.h" ] || die "there is no asterisk.h in $ASTERISK_INCLUDE_DIR." \
+        "An Asterisk built from source has its headers below its prefix after 'make install-headers' in its sources." \
+        "For headers anywhere else: make ASTERISK_INCLUDE_DIR=<folder that holds asterisk.h>"
+}
+
 write_env() {
     printf 'ASTERISK_ROOT=%q\nASTERISK_INCLUDE_DIR=%q\n' "$root" "$include" >"$checkout/target/rig.env.$$"
     if cmp -s "$checkout/target/rig.env.$$" "$checkout/target/rig.env"; then
@@ -188,7 +209,11 @@ write_env() {
 
 mkdir -p "$checkout/target"
 : >"$log"
-command -v cargo >/dev/null || die "there is no Rust toolchain on PATH." "Install Rust 1.88 or newer (https://rustup.rs), then run this again."
+rust
 host_packages "${1:-all}"
-asterisk_root
-write_env
+if [ "${1:-}" = build ] && [ -n "${ASTERISK_INCLUDE_DIR:-}" ]; then
+    named_headers
+else
+    asterisk_root
+    write_env
+fi
