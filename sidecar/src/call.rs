@@ -380,7 +380,8 @@ impl Call {
                 Output::SendAudio { message, audio_bytes } => {
                     connection.transport.send_audio(message, self.caller.to().ms_in_bytes(audio_bytes as u64));
                 }
-                Output::Ready => self.settle_formats(),
+                // Opening a session waits for it.
+                Output::Ready => {}
                 Output::AgentAudio { item, audio } => self.handle_agent_audio(&item, &audio, now),
                 Output::AgentAudioDone => self.end_turn(),
                 Output::Mark { name } => self.handle_mark(name),

@@ -25,7 +25,7 @@ use crate::options::CallOptions;
 use crate::outbound::{Dialler, Line, Outbound};
 use crate::report::{Ledger, Report, Totals};
 use crate::route::{Legacy, Route};
-use crate::session::Listed;
+use crate::session::{Listed, Session};
 use crate::settings::{Profile, Settings};
 use crate::stats::{CallStats, SessionInfo};
 
@@ -217,6 +217,11 @@ impl Sidecar {
     /// Looks at every session that is up, oldest first.
     pub fn for_each_session(&self, mut look: impl FnMut(&SessionInfo)) {
         self.sessions.table().values().for_each(|listed| look(&listed.session().info));
+    }
+
+    /// Every session that is up, oldest first.
+    pub(crate) fn all_sessions(&self) -> Vec<Arc<Session>> {
+        self.sessions.table().values().map(|listed| listed.session().clone()).collect()
     }
 
     /// The telephone exchange, for what is done to a session's channel rather than to its conversation.

@@ -75,8 +75,6 @@ pub struct Settings {
     pub profiles: BTreeMap<String, Arc<Profile>>,
     /// All sections of assistants, by name.
     pub assist_profiles: BTreeMap<String, Arc<AssistProfile>>,
-    /// All sections of tools, by name.
-    pub tools: BTreeMap<String, Arc<Tool>>,
     /// All sections of trunks, in their order: the first that takes a number is asked first.
     pub trunks: Vec<Arc<Trunk>>,
 }
@@ -151,7 +149,6 @@ impl Settings {
                 settings.profiles.insert(section.name.clone(), Arc::new(profile));
             }
         }
-        settings.tools = tools.into_iter().filter_map(|(name, tool)| Some((name, tool?))).collect();
         let agents: Vec<_> = settings.profiles.keys().map(String::as_str).collect();
         let assistants: Vec<_> = settings.assist_profiles.keys().map(String::as_str).collect();
         let general = &settings.general;

@@ -99,17 +99,22 @@ impl Latencies {
     }
 }
 
-/// A distribution from 1 µs to a minute with two digits: about 20 KB.
+/// A distribution from 1 µs to [`LONGEST`] with two digits. It begins with 1 KB and grows with the longest time in it: 3 KB
+/// for a few milliseconds, 8 KB for seconds. Most sessions have nothing to record in some of theirs.
 fn times() -> Histogram<u32> {
-    match Histogram::new_with_bounds(1, 60_000_000, 2) {
+    match Histogram::new(2) {
         Ok(histogram) => histogram,
-        Err(error) => unreachable!("bounds and digits are within what a histogram takes: {error}"),
+        Err(error) => unreachable!("two digits are within what a histogram takes: {error}"),
     }
 }
 
+/// The longest time a distribution tells from a longer one.
+const LONGEST: Duration = Duration::from_secs(60);
+
 /// Adds `time` to `histogram`; what is out of bounds counts as the bound.
 pub(crate) fn record(histogram: &mut Histogram<u32>, time: Duration) {
-    histogram.saturating_record(u64::try_from(time.as_micros()).unwrap_or(u64::MAX).max(1));
+    let added = histogram.record((time.min(LONGEST).as_micros() as u64).max(1));
+    debug_assert!(added.is_ok(), "it grows as far as that");
 }
 
 /// A distribution as people read it.
@@ -117,9 +122,14 @@ pub fn describe(histogram: &Histogram<u32>) -> String {
     if histogram.is_empty() {
         return "-".to_owned();
     }
-    let at = |share| millis(Duration::from_micros(histogram.value_at_quantile(share)));
-    let most = millis(Duration::from_micros(histogram.max()));
-    format!("p50 {}, p95 {}, p99 {}, most {most} ({} times)", at(0.5), at(0.95), at(0.99), histogram.len())
+    let [p50, p95, p99, most] = figures(histogram).map(millis);
+    format!("p50 {p50}, p95 {p95}, p99 {p99}, most {most} ({} times)", histogram.len())
+}
+
+/// p50, p95, p99 and the longest.
+fn figures(histogram: &Histogram<u32>) -> [Duration; 4] {
+    let [p50, p95, p99] = [0.5, 0.95, 0.99].map(|share| histogram.value_at_quantile(share));
+    [p50, p95, p99, histogram.max()].map(Duration::from_micros)
 }
 
 /// What a distribution comes to.
@@ -140,15 +150,11 @@ pub struct Distribution {
 impl Distribution {
     /// That of `histogram`, unless it is empty.
     pub fn of(histogram: &Histogram<u32>) -> Option<Self> {
-        let ms = |micros: u64| micros as f64 / 1000.0;
-        let at = |share| ms(histogram.value_at_quantile(share));
-        (!histogram.is_empty()).then(|| Self {
-            count: histogram.len(),
-            p50_ms: at(0.5),
-            p95_ms: at(0.95),
-            p99_ms: at(0.99),
-            max_ms: ms(histogram.max()),
-        })
+        if histogram.is_empty() {
+            return None;
+        }
+        let [p50_ms, p95_ms, p99_ms, max_ms] = figures(histogram).map(|time| time.as_micros() as f64 / 1000.0);
+        Some(Self { count: histogram.len(), p50_ms, p95_ms, p99_ms, max_ms })
     }
 }
 
@@ -211,4 +217,47 @@ pub struct SessionInfo {
     pub condition: Condition,
     /// Its figures.
     pub stats: CallStats,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(times: &[Duration]) -> Histogram<u32> {
+        let mut histogram = super::times();
+        times.iter().for_each(|&time| record(&mut histogram, time));
+        histogram
+    }
+
+    fn assert_about(ms: f64, expected: f64) {
+        assert!((ms - expected).abs() <= expected / 100.0, "{ms}, not {expected}");
+    }
+
+    #[test]
+    fn a_distribution_takes_any_time_and_tells_its_shares() {
+        assert_eq!(Distribution::of(&of(&[])), None);
+        let all: Vec<_> = (1..=1000).map(Duration::from_millis).collect();
+        let shares = Distribution::of(&of(&all)).expect("there are some");
+        assert_eq!(shares.count, 1000);
+        assert_about(shares.p50_ms, 500.0);
+        assert_about(shares.p95_ms, 950.0);
+        assert_about(shares.p99_ms, 990.0);
+        assert_about(shares.max_ms, 1000.0);
+        let odd = Distribution::of(&of(&[Duration::ZERO, Duration::MAX])).expect("there are some");
+        assert_about(odd.p50_ms, 0.001);
+        assert_about(odd.max_ms, 60_000.0);
+    }
+
+    #[test]
+    fn sums_hold_what_was_short_and_what_was_long() {
+        let (short, long) = (of(&[Duration::from_micros(30)]), of(&[Duration::from_secs(50)]));
+        for [first, second] in [[&short, &long], [&long, &short]] {
+            let mut sum = times();
+            sum.add(first).and_then(|()| sum.add(second)).expect("it grows");
+            let shares = Distribution::of(&sum).expect("there are some");
+            assert_eq!(shares.count, 2);
+            assert_about(shares.p50_ms, 0.03);
+            assert_about(shares.max_ms, 50_000.0);
+        }
+    }
 }

@@ -120,12 +120,8 @@ impl Dialect for OpenAi {
     }
 
     fn handle_message(&mut self, message: Message<'_>) {
-        match message {
-            Message::Text(text) => match event::parse(text) {
-                Ok(event) => self.handle_event(&event),
-                Err(error) => self.outbox.not_readable(&error),
-            },
-            Message::Binary(bytes) => self.outbox.not_text(bytes),
+        if let Some(event) = self.outbox.read(message, event::parse) {
+            self.handle_event(&event);
         }
         self.ask_if_due();
     }

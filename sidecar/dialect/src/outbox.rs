@@ -6,7 +6,7 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use crate::transcriber::{Listening, Transcribed};
-use crate::{Fault, FaultKind, Output, Payload, Secret, Session, Speaker, json};
+use crate::{Fault, FaultKind, Message, Output, Payload, Secret, Session, Speaker, json};
 
 /// The outputs that nobody has taken yet.
 pub(crate) struct Outbox<O = Output> {
@@ -60,6 +60,21 @@ impl<O: Say> Outbox<O> {
     pub(crate) fn not_understood(&mut self, what: &str) {
         let what = self.presentable(what);
         self.push(O::unrecognised(what));
+    }
+
+    /// What `parse` makes of `message`, where every message is text; `None`: nothing, which has been told.
+    pub(crate) fn read<'a, T>(
+        &mut self,
+        message: Message<'a>,
+        parse: impl FnOnce(&'a str) -> serde_json::Result<T>,
+    ) -> Option<T> {
+        match message {
+            Message::Text(text) => parse(text).inspect_err(|error| self.not_readable(error)).ok(),
+            Message::Binary(bytes) => {
+                self.not_text(bytes);
+                None
+            }
+        }
     }
 
     /// A text message could not be read.

@@ -125,12 +125,8 @@ impl Dialect for Twilio {
     }
 
     fn handle_message(&mut self, message: Message<'_>) {
-        match message {
-            Message::Text(text) => match serde_json::from_str(text) {
-                Ok(event) => self.handle_event(event),
-                Err(error) => self.outbox.not_readable(&error),
-            },
-            Message::Binary(bytes) => self.outbox.not_text(bytes),
+        if let Some(event) = self.outbox.read(message, serde_json::from_str) {
+            self.handle_event(event);
         }
     }
 

@@ -1,10 +1,12 @@
 //! An HTTP client: one request a connection, so that every answer is its own.
 
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
+
+pub use crate::ports::free_port;
 
 /// What a server answered.
 #[derive(Debug)]
@@ -31,15 +33,6 @@ impl Answer {
     pub fn json(&self) -> Value {
         serde_json::from_str(&self.body).unwrap_or_else(|_| panic!("no JSON: {self:?}"))
     }
-}
-
-/// A port that is free on loopback.
-///
-/// # Panics
-/// When there is none.
-pub fn free_port() -> u16 {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a port is free");
-    listener.local_addr().expect("it is bound").port()
 }
 
 /// The control API of an Asterisk.

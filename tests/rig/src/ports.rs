@@ -1,7 +1,8 @@
 //! Port numbers that no other rig on this machine uses.
 
 use std::net::{Ipv4Addr, TcpListener, UdpSocket};
-use std::ops::RangeInclusive;
+use std::ops::{Range, RangeInclusive};
+use std::sync::Mutex;
 
 use anyhow::{Context, Result, bail};
 
@@ -73,5 +74,37 @@ impl PortBlock {
         }
         let rtp = base + 10..=base + Self::SIZE - 1;
         Some(Self { ports: Ports { address, sip, http, manager, spare, rtp }, _guard: guard })
+    }
+}
+
+/// A TCP port on loopback for somebody else to listen on. No other rig gets it while this process runs, and the kernel hands
+/// it to nobody: it is below the range from which it does.
+///
+/// # Panics
+/// When there is none.
+pub fn free_port() -> u16 {
+    static HELD: Mutex<Vec<UdpSocket>> = Mutex::new(Vec::new());
+    let hold = |port| {
+        let guard = UdpSocket::bind((Ipv4Addr::LOCALHOST, port)).ok()?;
+        TcpListener::bind((Ipv4Addr::LOCALHOST, port)).ok()?;
+        HELD.lock().expect("no panic").push(guard);
+        Some(port)
+    };
+    SINGLE_PORTS.into_iter().find_map(hold).expect("a port of 127.0.0.1 is free")
+}
+
+/// Between the ports of `asterisk-conf/` and the first block.
+const SINGLE_PORTS: Range<u16> = 12_000..20_000;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_free_port_is_handed_out_once_and_can_be_listened_on() {
+        let ports: Vec<_> = (0..20).map(|_| free_port()).collect();
+        let all: std::collections::BTreeSet<_> = ports.iter().collect();
+        assert_eq!(all.len(), ports.len(), "{ports:?}");
+        ports.iter().for_each(|&port| drop(TcpListener::bind((Ipv4Addr::LOCALHOST, port)).expect("it is free")));
     }
 }

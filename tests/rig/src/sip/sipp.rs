@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io;
-use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::process::{Child, Stdio};
 
@@ -57,9 +57,14 @@ pub(crate) fn address(relay: SocketAddr) -> SocketAddr {
     (Ipv4Addr::new(127, 1, high, low), PORT).into()
 }
 
-/// Whether it does listen.
+/// Whether it does listen, from the kernel's list of UDP sockets (proc(5)): to try to bind the address would take it away
+/// from a SIPp that is about to.
 pub(crate) fn listens(relay: SocketAddr) -> bool {
-    UdpSocket::bind(address(relay)).is_err_and(|error| error.kind() == io::ErrorKind::AddrInUse)
+    let own = address(relay);
+    let IpAddr::V4(ip) = own.ip() else { unreachable!("it is made of four numbers") };
+    let own = format!("{:08X}:{:04X}", u32::from_ne_bytes(ip.octets()), own.port());
+    let sockets = fs::read_to_string("/proc/net/udp").unwrap_or_default();
+    sockets.lines().any(|socket| socket.split_whitespace().nth(1) == Some(&own))
 }
 
 /// Runs SIPp.
@@ -85,4 +90,34 @@ pub(crate) fn complaint(scenario: &Path) -> String {
     let is_complaint =
         |line: &&str| ["nable to", "borting", "nexpected mess", "setpriv"].iter().any(|word| line.contains(word));
     output.lines().rev().find(is_complaint).unwrap_or_default().trim().to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::UdpSocket;
+    use std::sync::atomic::{AtomicBool, Ordering};
+    use std::thread;
+
+    use super::*;
+
+    #[test]
+    fn who_looks_whether_sipp_listens_does_not_keep_it_from_doing_so() {
+        let place = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port is free");
+        let relay = place.local_addr().expect("it is bound");
+        assert!(!listens(relay));
+        let over = AtomicBool::new(false);
+        let failed = thread::scope(|scope| {
+            scope.spawn(|| {
+                while !over.load(Ordering::Relaxed) {
+                    listens(relay);
+                }
+            });
+            let failed = (0..2000).find_map(|_| UdpSocket::bind(address(relay)).err());
+            over.store(true, Ordering::Relaxed);
+            failed
+        });
+        assert!(failed.is_none(), "{failed:?}");
+        let _sipp = UdpSocket::bind(address(relay)).expect("it is free");
+        assert!(listens(relay));
+    }
 }
