@@ -63,9 +63,9 @@ up: build setup ## Run Asterisk and the practice agent for a softphone, until Ct
 	@$(WITH_ASTERISK) cargo build --quiet --release -p practice-agent -p rig
 	@$(WITH_ASTERISK) exec target/release/rig up --profile $(PROFILE) --address $(SIP_ADDRESS)
 
-# The image is built beside the integration tests, which wait more than they compute, and at the lowest priority.
+# The image is built beside the integration tests, which wait more than they compute, with what they leave of the machine.
 test: lint unit wire ## Everything CI runs: lint, unit tests, wire formats, integration tests with a real Asterisk, the package, the image
-	@nice -n 19 $(MAKE) image >target/image.log 2>&1 & \
+	@chrt --idle 0 $(MAKE) image >target/image.log 2>&1 & \
 	$(MAKE) integration || { kill $$!; exit 1; }; \
 	echo "Waiting for the image …"; wait $$! || { tail -n 20 target/image.log; exit 1; }
 	@$(MAKE) package-test image-test
@@ -89,7 +89,7 @@ integration: checked setup ## The module in a real Asterisk (TEST=name runs only
 	@tests/venv.sh api
 	@tests/venv.sh page
 	@tests/venv.sh pipecat
-	@$(WITH_ASTERISK) RES_AI_BRIDGE_SO=$(CURDIR)/$(CHECKED) tests/run.sh $(TEST)
+	@$(WITH_ASTERISK) RES_AI_BRIDGE_SO=$(CURDIR)/$(CHECKED) RUST_TEST_THREADS=4 tests/run.sh $(TEST)
 
 bench: build setup ## Measure AI() beside its rivals: target/bench/report.md, in under ten minutes (BENCH=--all: all there is, hours)
 	@tests/venv.sh bench

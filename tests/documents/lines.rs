@@ -26,12 +26,10 @@ const ELSEWHERE: &[(&str, &str, &str)] = &[
     ("make test", ".ci/run", "exec make test"),
     ("make lint", "Makefile", "\ntest: lint "),
     ("cargo fmt", "Makefile", "cargo fmt --all --check"),
-    ("make wire", "Makefile", " wire integration "),
+    ("make wire", "Makefile", "test: lint unit wire "),
     ("make integration", "Makefile", " integration "),
     ("make package-test", "Makefile", " package-test"),
-    ("make deb", "Makefile", "\npackage-test: deb"),
-    ("make deb", "tests/packaging/documented.sh", "'make deb'"),
-    ("apt-get install ./target/deb/res-ai-bridge_*.deb", "tests/packaging.sh", "apt-get install -y /root/"),
+    ("make deb", "tests/packaging/package.sh", "documented 'make deb'"),
     ("make image-test", "tests/image.rs", "make image-test"),
     ("make image", "Makefile", "docker/build.sh; "),
     ("docker compose up", "tests/image.rs", "\"up\", \"-d\""),
@@ -43,7 +41,7 @@ const ELSEWHERE: &[(&str, &str, &str)] = &[
     ("docker compose", "tests/image.rs", "fn compose("),
     ("python examples/raw_bot.py", "tests/cookbook/main.rs", "examples/raw_bot.py"),
     ("openssl req", "tests/encrypted.rs", "docs/trunks.md"),
-    ("export TRUNK_USER", "tests/trunks/main.rs", ".join(\"trunk.sh\")).envs("),
+    ("export", "tests/trunks/main.rs", ".join(\"trunk.sh\")).envs("),
     ("sh /etc/asterisk/trunk.sh", "tests/trunks/main.rs", ".join(\"trunk.sh\")).envs("),
     ("RECORD=1 cargo test -p ai-dialect --test transcripts", "sidecar/dialect/tests/transcripts.rs", "\"RECORD\""),
     // They take from minutes to hours.
@@ -86,12 +84,19 @@ pub(crate) fn of_asterisk() -> Vec<Line> {
             });
             typed.chain(marked(document, &COMMANDS)).collect::<Vec<_>>()
         })
+        .chain(of_the_shell().iter().filter_map(Line::for_asterisk))
         .collect()
 }
 
 impl Line {
     fn new(place: &str, text: &str) -> Self {
         Self { place: place.to_owned(), text: text.to_owned(), answer: String::new() }
+    }
+
+    /// What a line for a shell has Asterisk's command line do.
+    pub(crate) fn for_asterisk(&self) -> Option<Self> {
+        let order = self.text.strip_prefix("asterisk -rx '")?.strip_suffix('\'')?;
+        Some(Self::new(&self.place, order))
     }
 }
 
