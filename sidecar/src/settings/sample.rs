@@ -26,7 +26,8 @@ fn kinds() -> [Kind; 5] {
         kind("\n; --- Assistants ---", "[desk]\ntype = assist\nhint_model = m\n", names(assist::KEYS)),
         kind(
             "\n; --- Tools ---",
-            "[order]\ntype = tool\naction = webhook\ndescription = x\nurl = https://h/\n",
+            // The settings have only tools that an agent has.
+            "[agent]\nurl = ws://h\ntool = order\n[order]\ntype = tool\naction = webhook\ndescription = x\nurl = https://h/\n",
             names(tool::KEYS),
         ),
     ]
