@@ -28,6 +28,7 @@ const IN_A_CHECKOUT: &[(&str, &str)] = &[
 const UNTIL_CTRL_C: &[(&str, &str)] = &[
     ("make up", "AI() talks to the profile [practice]"),
     ("make up PROFILE=assistant", "AI() talks to the profile [assistant]"),
+    ("make up SIP_ADDRESS=192.168.1.10", "server 192.168.1.10 (UDP, port 5060), user 1001, password "),
 ];
 /// What is typed beside a copy of the Makefile, with a report of `make bench` and a repository to clone; and what is there then.
 const IN_A_COPY: &[(&str, &str)] = &[
@@ -154,10 +155,17 @@ fn filled_in(command: &str, place: &Place) -> String {
         .replace("<exten>@<context>", "7000@default")
 }
 
-/// A shell for `line` in the checkout, with no network but its own loopback: whatever runs on this machine is not in its way.
+/// A shell for `line` in the checkout, with no network but its own loopback: whatever runs on this machine is not in its way. It has
+/// the address that the documents' machine has.
 fn alone(line: &str) -> Command {
     let mut command = Command::new("unshare");
-    command.args(["--net", "--", "sh", "-c", &format!("ip link set lo up; {line}")]);
+    command.args([
+        "--net",
+        "--",
+        "sh",
+        "-c",
+        &format!("ip link set lo up; ip address add 192.168.1.10 dev lo; {line}"),
+    ]);
     // Of the tests, not of who types.
     command.current_dir(root()).env_remove("RES_AI_BRIDGE_SO").env_remove("MAKEFLAGS");
     command
