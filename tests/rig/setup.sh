@@ -12,7 +12,7 @@ set -euo pipefail
 SUITE=forky # the first Debian release that carries Asterisk 22
 ROOT_PACKAGES="asterisk asterisk-dev ca-certificates"
 BUILD_PACKAGES="build-essential libclang-dev libsqlite3-dev libssl-dev pkg-config"
-TEST_PACKAGES="sip-tester baresip-core espeak-ng util-linux openssl fonts-dejavu-core python3-venv chromium"
+TEST_PACKAGES="sip-tester baresip-core espeak-ng util-linux iproute2 openssl fonts-dejavu-core python3-venv chromium curl sqlite3 git"
 ROOT_LAYOUT=1 # raise it when prepare_root changes
 
 checkout=$(cd "$(dirname "$0")/../.." && pwd)
