@@ -84,11 +84,20 @@ missing_packages() {
 
 apt() { DEBIAN_FRONTEND=noninteractive apt-get -qq -o DPkg::Lock::Timeout=300 "$@"; }
 
+# An installation that was killed half-way leaves its journal (named by numbers), with which apt refuses to go on.
+finish_interrupted() {
+    compgen -G '/var/lib/dpkg/updates/[0-9]*' >/dev/null || return 0
+    step "Finishing an installation of packages that was interrupted" \
+        env DEBIAN_FRONTEND=noninteractive dpkg --configure -a ||
+        say "  (going on, should that have been another one at work)"
+}
+
 install_packages() {
     local missing
     missing=$(missing_packages "$@" | xargs)
     [ -n "$missing" ] || return 0
     need_root "Installing $missing"
+    finish_interrupted
     step "Reading the package lists" apt update || say "  (going on with the lists that are there)"
     step "Installing $missing" apt install -y --no-install-recommends $missing ||
         die "the packages could not be installed." \
