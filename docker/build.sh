@@ -8,15 +8,19 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
+. tests/rig/packages.sh
 image=${1:-res_ai_bridge}
 base=debian:forky-slim
 ca=${CA_BUNDLE:-/etc/ssl/certs/ca-certificates.crt}
-cargo=${CARGO_CONFIG:-${CARGO_HOME:-$HOME/.cargo}/config.toml}
+cargo=${CARGO_CONFIG:-}
 
 # debootstrap knows a machine's mirror from its apt. Services must not start while packages are installed in the image.
 make_base() {
     local mirror root
-    command -v debootstrap >/dev/null || DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends debootstrap
+    command -v debootstrap >/dev/null || {
+        apt update
+        apt install -y --no-install-recommends debootstrap
+    } >&2
     mirror=${RIG_MIRROR:-$(apt-get indextargets --format '$(SITE) $(RELEASE) $(COMPONENT)' 'Created-By: Packages' |
         awk '$1 ~ /\/debian\/?$/ && $2 !~ /-/ && $3 == "main" { print $1; exit }')}
     root=$(mktemp -d)
@@ -39,7 +43,14 @@ if ! docker image inspect "$base" >/dev/null 2>&1 && ! timeout 60 docker pull -q
 fi
 
 # Containers that do not start, or reach no package mirror, say nothing about the image.
-docker run --rm "$base" apt-get -qq update >/dev/null || exit 69
+docker run --rm -e http_proxy -e https_proxy -e no_proxy "$base" apt-get -qq update >/dev/null || exit 69
+
+# Of this machine's own configuration only what says where crates come from: its linkers and wrappers are not in the image.
+if [ -z "$cargo" ]; then
+    cargo=$(mktemp)
+    trap 'rm -f "$cargo"' EXIT
+    awk '/^\[/ { wanted = /^\[(source|registr|http|net)/ } wanted' "${CARGO_HOME:-$HOME/.cargo}/config.toml" >"$cargo" 2>/dev/null || true
+fi
 
 arguments=(--build-arg "BASE=$base" --tag "$image")
 if [ -e "$ca" ]; then arguments+=(--secret "id=ca,src=$ca"); fi

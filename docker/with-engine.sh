@@ -9,6 +9,7 @@
 # error, but in CI (CI=true) only a word.
 set -euo pipefail
 
+. "$(dirname "$0")/../tests/rig/packages.sh"
 cache=${XDG_CACHE_HOME:-$HOME/.cache}/res_ai_bridge/docker
 started=
 
@@ -38,8 +39,33 @@ install_engine() {
     docker compose version >/dev/null 2>&1 || command -v docker-compose >/dev/null || wanted="$wanted docker-compose"
     [ -n "$wanted" ] || return 0
     echo "Installing $wanted …" >&2
-    DEBIAN_FRONTEND=noninteractive apt-get -qq update >/dev/null || true
-    DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends $wanted >/dev/null 2>&1 || true
+    mkdir -p "$cache"
+    {
+        if is_interrupted; then finish_interrupted; fi
+        apt update
+        apt install -y --no-install-recommends $wanted
+    } >"$cache/install.log" 2>&1 || skip "installing $wanted: $(tail -n 1 "$cache/install.log")"
+}
+
+# running FILE PATTERN: the process whose number is in the file, if it is there and its command line has the pattern. After a
+# crash the number may be another one's.
+running() {
+    local number
+    number=$(cat "$1" 2>/dev/null) || return 0
+    if tr '\0' ' ' <"/proc/$number/cmdline" 2>/dev/null | grep -qF -- "$2"; then echo "$number"; fi
+}
+
+# An engine that outlived its script is ended; what one left that did not end in order would keep the next from starting.
+clear_remains() {
+    local remains process
+    for remains in "pid --data-root $cache/data" "run/containerd/containerd.pid $cache/run/containerd"; do
+        process=$(running "$cache/${remains%% *}" "${remains#* }")
+        if [ -n "$process" ]; then
+            kill "$process"
+            timeout 30 tail --pid "$process" -f /dev/null || kill -9 "$process"
+        fi
+        rm -f "$cache/${remains%% *}"
+    done
 }
 
 start_engine() {
@@ -49,6 +75,7 @@ start_engine() {
     exec 9>"$cache/lock"
     flock --nonblock 9 || { echo "Another build has the engine; waiting for it …" >&2 && flock 9; }
     export DOCKER_HOST=unix://$cache/socket
+    clear_remains
     nice -n 10 dockerd --data-root "$cache/data" --exec-root "$cache/run" --pidfile "$cache/pid" -H "$DOCKER_HOST" >"$cache/log" 2>&1 9>&- &
     started=$!
     local try

@@ -18,6 +18,7 @@ ROOT_LAYOUT=1 # raise it when prepare_root changes
 checkout=$(cd "$(dirname "$0")/../.." && pwd)
 cache=${XDG_CACHE_HOME:-$HOME/.cache}/res_ai_bridge
 log=$checkout/target/setup.log
+. "$checkout/tests/rig/packages.sh"
 
 say() { printf '%s\n' "$@" >&2; }
 
@@ -82,22 +83,15 @@ missing_packages() {
     done
 }
 
-apt() { DEBIAN_FRONTEND=noninteractive apt-get -qq -o DPkg::Lock::Timeout=300 "$@"; }
-
-# An installation that was killed half-way leaves its journal (named by numbers), with which apt refuses to go on.
-finish_interrupted() {
-    compgen -G '/var/lib/dpkg/updates/[0-9]*' >/dev/null || return 0
-    step "Finishing an installation of packages that was interrupted" \
-        env DEBIAN_FRONTEND=noninteractive dpkg --configure -a ||
-        say "  (going on, should that have been another one at work)"
-}
-
 install_packages() {
     local missing
     missing=$(missing_packages "$@" | xargs)
     [ -n "$missing" ] || return 0
     need_root "Installing $missing"
-    finish_interrupted
+    if is_interrupted; then
+        step "Finishing an installation of packages that was interrupted" finish_interrupted ||
+            say "  (going on, should that have been another one at work)"
+    fi
     step "Reading the package lists" apt update || say "  (going on with the lists that are there)"
     step "Installing $missing" apt install -y --no-install-recommends $missing ||
         die "the packages could not be installed." \
