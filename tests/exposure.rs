@@ -6,15 +6,17 @@ mod common;
 use std::collections::BTreeSet;
 use std::fs;
 use std::net::{Ipv4Addr, UdpSocket};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use common::certificate::Certificate;
-use common::{SOON, Stage};
-use practice_agent::{Script, Server};
+use common::{SOON, Stage, eventually};
+use practice_agent::{Script, Server, Speech};
 use rig::Rig;
 
 /// Messages of the fuzz.
 const STRANGE: usize = 3000;
+/// Louder than this is speech. [of full scale]
+const LOUD: f64 = 0.01;
 /// An answer on loopback comes within this, or not at all.
 const ANSWER: Duration = Duration::from_millis(500);
 
@@ -61,6 +63,32 @@ fn offered(rig: &Rig) -> BTreeSet<(&'static str, u16)> {
         listening(rig).into_iter().partition(|(protocol, port)| *protocol == "udp" && *port >= first);
     assert!(lookups.len() <= 2, "{lookups:?}");
     offered
+}
+
+#[test]
+fn what_is_said_is_in_no_file_of_the_shipped_configuration() {
+    const SECRET: &str = "The combination is seventeen and four.";
+    let logger = fs::read_to_string(rig::checkout().join("asterisk-conf/logger.conf")).expect("it is there");
+    // The log of a call in which the agent says it.
+    let log = |prepare: &dyn Fn(rig::Builder) -> rig::Builder| {
+        let configure = |rig: rig::Builder, url: &str| prepare(rig.config("ai_bridge.conf", common::profile(url, "")));
+        let stage = Stage::with(Server::builder().script(Script::new()), configure, "");
+        let (call, session) = stage.talk("100");
+        session.perform(Script::new().say(Speech::spoken(SECRET)));
+        session.wait_performed(SOON).expect("the agent has said it");
+        eventually("it is heard to its end", SOON, || {
+            let last = call.heard().last_sound(Instant::now(), LOUD);
+            last.is_some_and(|last| last.elapsed() > Duration::from_secs(1))
+        });
+        call.hang_up();
+        stage.assert_nothing_left();
+        stage.rig.wait_log(": ended ", SOON).expect("the call is in the log");
+        stage.rig.log()
+    };
+    let everything = log(&|rig| rig);
+    assert!(everything.contains(SECRET), "at verbosity 5 it is to be read: {everything}");
+    let shipped = log(&|rig| rig.config("logger.conf", logger.as_str()));
+    assert!(!shipped.contains("seventeen"), "words are on the disk that nobody asked for: {shipped}");
 }
 
 #[test]

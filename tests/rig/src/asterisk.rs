@@ -337,6 +337,7 @@ fn prepare(builder: &Builder, ports: &Ports, root: &Path, directory: &Path, insi
     let mut config = Config::read(&checkout().join("asterisk-conf"))?;
     config.set_directories(inside)?;
     config.set_ports(ports)?;
+    config.log_everything()?;
     for change in &builder.changes {
         config.apply(change)?;
     }

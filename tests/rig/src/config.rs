@@ -51,6 +51,11 @@ impl Config {
         self.set("pjsip_tls.conf", "priv_key_file", &format!("{instance}/etc/tls.key"))
     }
 
+    /// Has everything logged that is logged at all, what is said in calls included.
+    pub(crate) fn log_everything(&mut self) -> Result<()> {
+        self.set("logger.conf", "full", "notice,warning,error,verbose(5)")
+    }
+
     /// Puts the ports of this rig where `asterisk-conf/` has the standard ones.
     pub(crate) fn set_ports(&mut self, ports: &Ports) -> Result<()> {
         self.set("pjsip.conf", "bind", &format!("{}:{}", ports.address, ports.sip))?;
