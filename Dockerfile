@@ -36,7 +36,7 @@ RUN printf 'path-exclude /usr/share/%s/*\n' doc info locale man >/etc/dpkg/dpkg.
 COPY asterisk-conf /etc/asterisk
 COPY res_ai_bridge/res_ai_bridge-en_US.xml /usr/share/asterisk/documentation/thirdparty/
 COPY --from=build /out /
-COPY docker/entrypoint.sh docker/healthcheck.sh /usr/local/bin/
+COPY docker/entrypoint.sh docker/configure.sh docker/healthcheck.sh /usr/local/bin/
 
 USER 5060:5060
 WORKDIR /var/lib/asterisk
