@@ -4,6 +4,7 @@
 
 pub mod certificate;
 pub mod markdown;
+pub mod provider;
 pub mod python;
 pub mod signal;
 pub mod wire;

@@ -1,5 +1,6 @@
 //! What trunk.sh makes of an environment.
 
+use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 
 use crate::{Account, PASSWORD, USER};
@@ -37,11 +38,17 @@ fn what_could_be_more_than_a_value_is_refused() {
         ("TRUNK_DOMAIN", "sip.example.com\n[7000]", "TRUNK_DOMAIN: only a name"),
         ("TRUNK_DOMAIN", "sip.example.com,10.0.0.1", "TRUNK_DOMAIN: only a name"),
         ("TRUNK_DOMAIN", "sip.example.com\n", "TRUNK_DOMAIN: only a name"),
+        ("TRUNK_DOMAIN", "2001:db8::1", "TRUNK_DOMAIN: a name or an IPv4 address"),
         ("TRUNK_PASSWORD", "secret\nendpoint/context = default", "TRUNK_PASSWORD: one line"),
         ("TRUNK_PASSWORD", " secret", "no blank at its beginning"),
         ("TRUNK_CODECS", "ulaw alaw", "TRUNK_CODECS: only names of codecs"),
         ("TRUNK_CONTEXT", "a]", "TRUNK_CONTEXT: only the name"),
         ("TRUNK_CONTEXT", "operater", "no context [operater]"),
+        ("TRUNK_PATTERN", "_7X.\ndial = Local/{{number}}@default", "TRUNK_PATTERN: only patterns"),
+        ("TRUNK_PATTERN", "${SHELL(true)}", "TRUNK_PATTERN: only patterns"),
+        ("TRUNK_MAX_CALLS", "many", "TRUNK_MAX_CALLS: only a whole number"),
+        ("TRUNK_CALLS_PER_SECOND", "1;5", "TRUNK_CALLS_PER_SECOND: only a number"),
+        ("TRUNK_CALLER_ID", "Ann", "TRUNK_CALLER_ID: only numbers"),
     ] {
         assert_refused(&with(name, value), sentence);
     }
@@ -56,8 +63,27 @@ fn the_account_is_for_asterisk_alone_and_goes_with_the_environment() {
     }
     account.write(&with("TRUNK_CODECS", "alaw"));
     let file = account.file("pjsip_trunk.conf").expect("it is written");
-    assert!(file.contains("endpoint/allow = alaw\n") && file.contains("endpoint/context = from-trunk\n"), "{file}");
+    assert!(file.contains("endpoint/allow = alaw\n") && file.contains("endpoint/context = ai-inbound\n"), "{file}");
     account.write(&[]);
     assert!(account.output.status.success() && account.says().is_empty(), "{}", account.says());
     assert_eq!((account.file("pjsip_trunk.conf"), account.file("ai_bridge_trunk.conf")), (None, None));
+}
+
+#[test]
+fn what_would_be_open_or_without_effect_is_told() {
+    const PASSWORDS: &str = "phones with public passwords";
+    const NO_LINE: &str = "no line '#tryinclude ai_bridge_trunk.conf'";
+    let mut account = Account::new(&WHOLE);
+    assert!(account.says().contains(PASSWORDS) && !account.says().contains(NO_LINE), "{}", account.says());
+    for (file, from, to) in
+        [("pjsip.conf", "pass\n", "word-of-its-own\n"), ("ai_bridge.conf", "#tryinclude ai_bridge_trunk.conf\n", "")]
+    {
+        let text = fs::read_to_string(account.path(file)).expect("it is there");
+        assert!(text.contains(from), "{file}");
+        fs::write(account.path(file), text.replace(from, to)).expect("it can be written");
+    }
+    account.write(&WHOLE);
+    assert!(account.output.status.success(), "{}", account.says());
+    assert!(!account.says().contains(PASSWORDS) && account.says().contains(NO_LINE), "{}", account.says());
+    assert_refused(&[("TRUNK_MAX_CALLS", "3")], "there is no account");
 }

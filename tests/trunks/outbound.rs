@@ -7,7 +7,7 @@ use rig::{CallEvent, Codec, PhoneCall};
 
 use crate::common::signal::{codes, position};
 use crate::common::{SOON, Stage, eventually};
-use crate::{ANN, Account, Provider, USER, complaints, connected, exchange_with};
+use crate::{ANN, USER, complaints, connected, connected_to};
 
 /// What a machine says; about six seconds.
 const GREETING: &str = "Hello, you have reached the voice mail of Ann Miller. I cannot take your call right now. \
@@ -58,14 +58,26 @@ fn the_provider_wants_the_password_and_the_ai_talks_to_whoever_answers() {
 
 #[test]
 fn the_number_to_call_from_is_told() {
-    let provider = Provider::start();
-    let own = "caller_id = 74951111111";
-    let stage = exchange_with(&Account::of(&provider), |rig| rig.append("ai_bridge_trunk.conf", own));
-    provider.wait_registered();
+    let (provider, stage) = connected_to(&[("TRUNK_CALLER_ID", "74951111111,74952222222")]);
     let phone = provider.ringing_phone();
     dial(&stage, "", &phone);
     let line = provider.rig.wait_log("CUSTOMER", SOON).expect("a call");
     assert!(line.contains("CUSTOMER 74951111111 <") || line.contains("<sip:74951111111@"), "{line}");
+    phone.refuse(486);
+    stage.assert_nothing_left();
+}
+
+#[test]
+fn the_limits_of_the_environment_are_kept() {
+    let limits =
+        [("TRUNK_MAX_CALLS", "1"), ("TRUNK_CALLS_PER_SECOND", "50"), ("TRUNK_PATTERN", "_79XXXXXXXXX,_375XXXXXXXXX")];
+    let (provider, stage) = connected_to(&limits);
+    let refused = stage.cli("ai dial 13105550100");
+    assert!(refused.contains("trunk takes only _79XXXXXXXXX, _375XXXXXXXXX"), "{refused}");
+    let phone = provider.ringing_phone();
+    dial(&stage, "", &phone);
+    let refused = stage.cli("ai dial 375291234567");
+    assert!(refused.contains("trunk trunk has 1 calls, and its max_calls allows no more"), "{refused}");
     phone.refuse(486);
     stage.assert_nothing_left();
 }

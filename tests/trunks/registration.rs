@@ -31,6 +31,15 @@ fn without_an_account_there_is_no_trunk_and_nobody_complains() {
 }
 
 #[test]
+fn it_may_use_the_codecs_of_the_environment_and_no_others() {
+    let account = [("TRUNK_USER", USER), ("TRUNK_PASSWORD", PASSWORD), ("TRUNK_DOMAIN", "127.0.0.9")];
+    let stage = exchange(&Account::new(&[&account[..], &[("TRUNK_CODECS", "g722,alaw")]].concat()));
+    let shown = stage.cli("pjsip show endpoint trunk");
+    let codecs = shown.lines().find_map(|line| line.trim().strip_prefix("allow ")).unwrap_or_else(|| panic!("{shown}"));
+    assert_eq!(codecs.trim_matches([' ', ':']), "(g722|alaw)");
+}
+
+#[test]
 fn an_account_is_taken_over_and_taken_out_while_it_runs() {
     let provider = Provider::start();
     let stage = exchange(&Account::new(&[]));
