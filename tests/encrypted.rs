@@ -63,7 +63,8 @@ impl Encrypted {
     }
 
     fn phone(&self, password: &str, says: &[i16]) -> Baresip {
-        Baresip::encrypted(&self.stage.rig, "1001", password, self.server, says).expect("it runs")
+        let directory = self.stage.rig.directory().join("run/baresip");
+        Baresip::encrypted(directory, "1001", password, self.server, says).expect("it runs")
     }
 }
 

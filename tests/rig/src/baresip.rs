@@ -49,12 +49,17 @@ impl Baresip {
     }
 
     /// Starts it as a phone that registers at `server` over TLS, whatever the certificate, and talks over SRTP or not at all.
-    /// Otherwise as [`Self::start`]; [`Self::heard`] is what it hears.
+    /// Otherwise as [`Self::start`]; [`Self::heard`] is what it hears. Its files lie in `directory`.
     ///
     /// # Errors
     /// When baresip is not installed or does not run.
-    pub fn encrypted(rig: &Rig, user: &str, password: &str, server: SocketAddr, samples: &[i16]) -> Result<Self> {
-        let directory = rig.directory().join(format!("run/baresip-{user}-tls"));
+    pub fn encrypted(
+        directory: PathBuf,
+        user: &str,
+        password: &str,
+        server: SocketAddr,
+        samples: &[i16],
+    ) -> Result<Self> {
         let account = format!(
             "<sip:{user}@{server};transport=tls>;auth_user={user};auth_pass={password};regint=60;mediaenc=srtp-mand;\
              audio_codecs=PCMA/8000/1\n"
