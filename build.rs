@@ -22,6 +22,10 @@ fn main() {
         );
         return;
     }
+    // Another Asterisk's headers in the same place: its options, its version's structures.
+    for header in ["buildopts.h", "autoconfig.h", "channel.h", "frame.h"] {
+        println!("cargo::rerun-if-changed={}", include.join("asterisk").join(header).display());
+    }
     compile_shim(&include);
     generate_bindings(&include);
     // Threads and thread-local destructors of ours may outlive `module unload`: their code must stay mapped.

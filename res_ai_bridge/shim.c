@@ -1,6 +1,8 @@
 #include "shim.h"
 
+#include "asterisk/ast_version.h"
 #include "asterisk/audiohook.h"
+#include "asterisk/buildopts.h"
 #include "asterisk/datastore.h"
 
 /*** MODULEINFO
@@ -471,6 +473,16 @@ static int unload_module(void)
 static int reload_module(void)
 {
 	return res_ai_bridge_reload();
+}
+
+/* Runs when the file is opened, before Asterisk refuses a module of other build options without a word of what to do. */
+static void __attribute__((constructor)) compare_build_options(void)
+{
+	if (strcmp(AST_BUILDOPTS, ast_get_build_opts())) {
+		ast_log(LOG_ERROR, "res_ai_bridge.so was built for an Asterisk with the options '%s', and this one has '%s'. Install the "
+			"headers of this Asterisk (Debian: asterisk-dev), and build the module again: make clean && make && make install\n",
+			AST_BUILDOPTS, ast_get_build_opts());
+	}
 }
 
 AST_MODULE_INFO(ASTERISK_GPL_KEY, AST_MODFLAG_LOAD_ORDER, "AI(): phone calls talk to a realtime voice AI",

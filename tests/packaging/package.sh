@@ -5,6 +5,8 @@ mine="; this line is the administrator's"
 
 install_package() {
     stand_in_for_the_machine
+    # Whatever others may read of what this user writes.
+    (umask 077 && documented 'make deb')
     documented 'make deb'
     # What it depends on is there already: no mirror is needed.
     documented 'apt-get install ./target/deb/res-ai-bridge_*.deb'
@@ -64,9 +66,12 @@ update_package() {
 # What Asterisk says of a module with other options, and what the package's dependency makes of it.
 refuse_other_options() {
     cp "$root$module" "$work/kept.so"
-    sed -i "s/$sum/0${sum:1}/g" "$root$module"
+    local options
+    options=$(sed -n 's/^#define AST_BUILDOPTS "\(.*\)"/\1/p' "$ASTERISK_INCLUDE_DIR/asterisk/buildopts.h")
+    sed -i "s/$sum/0${sum:1}/g; s/$options/x${options:1}/g" "$root$module"
     start_asterisk
     has "was not compiled with the same compile-time options" "Asterisk about a module with other options" "$(asterisk_log)"
+    has "with the options 'x${options:1}', and this one has '$options'. Install the headers" "the module about itself" "$(asterisk_log)"
     stop_asterisk
     cp "$work/kept.so" "$root$module"
 
