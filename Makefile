@@ -14,7 +14,7 @@ export CARGO_TARGET_DIR := $(CURDIR)/target
 # (ASTERISK_INCLUDE_DIR, or PREFIX of an Asterisk built from source).
 ASTERISK_INCLUDE_DIR ?= $(if $(PREFIX),$(PREFIX)/include)
 WITH_ASTERISK = set -a; if [ -e target/rig.env ]; then . target/rig.env; fi; \
-	$(if $(ASTERISK_INCLUDE_DIR),ASTERISK_INCLUDE_DIR=$(ASTERISK_INCLUDE_DIR);) set +a;
+	$(if $(ASTERISK_INCLUDE_DIR),ASTERISK_INCLUDE_DIR='$(ASTERISK_INCLUDE_DIR)';) set +a;
 
 # What the script that installs may be told (docs/installing.md).
 INSTALL = DESTDIR="$(DESTDIR)" PREFIX="$(PREFIX)" MODULE_DIR="$(MODULE_DIR)" CONFIG_DIR="$(CONFIG_DIR)" DATA_DIR="$(DATA_DIR)" \
@@ -26,8 +26,8 @@ INSTALL = DESTDIR="$(DESTDIR)" PREFIX="$(PREFIX)" MODULE_DIR="$(MODULE_DIR)" CON
 build: setup-build ## Build the module: target/release/libres_ai_bridge.so (default)
 	@$(WITH_ASTERISK) cargo build --release
 
-# Root need not have the Rust that the module was built with.
-install: $(if $(shell command -v cargo),build) ## Install module, help texts and configuration into this machine's Asterisk (DESTDIR, PREFIX: docs/installing.md)
+# Root need not have the Rust that another user has built the module with.
+install: $(shell { [ -e $(MODULE) ] && ! [ -O $(MODULE) ]; } || ! command -v cargo >/dev/null || echo build) ## Install module, help texts and configuration into this machine's Asterisk (DESTDIR, PREFIX: docs/installing.md)
 	@$(INSTALL) install
 
 uninstall: ## Take them out again; the configuration stays

@@ -6,7 +6,9 @@
 # module; this one depends on it, so that apt refuses what Asterisk would. The libraries are looked up where the package
 # will live, in the root that set-up has found or built.
 set -euo pipefail
+umask 022 # whatever that of whoever builds it
 cd "$(dirname "$0")/.."
+[ -e target/rig.env ] || { echo "The package is for Debian's Asterisk: 'make deb' without PREFIX and ASTERISK_INCLUDE_DIR." >&2; exit 1; }
 . target/rig.env
 
 NAME=res-ai-bridge
@@ -23,7 +25,8 @@ asterisk=$(in_root dpkg-query -W -f '${Version}' asterisk 2>/dev/null) || {
     echo "This machine's Asterisk is not a Debian package: use 'make install'." >&2
     exit 1
 }
-major=${asterisk%%.*} # with its epoch: 1:22
+major=${asterisk%%.*} # with its epoch, if it has one: 1:22
+case $major in *:*) next=${major%:*}:$((${major#*:} + 1)) ;; *) next=$((major + 1)) ;; esac
 architecture=$(in_root dpkg --print-architecture)
 modules=$(in_root dpkg -L asterisk-modules | grep '/asterisk/modules$')
 
@@ -32,9 +35,10 @@ mkdir -p "$tree/DEBIAN" "$tree/usr/share/doc/$NAME"
 DESTDIR=$PWD/$tree MODULE_DIR=$modules CONFIG_DIR=/etc/asterisk DATA_DIR=/usr/share/asterisk packaging/install.sh install
 strip --strip-unneeded "$tree$modules/res_ai_bridge.so"
 chmod 644 "$tree$modules/res_ai_bridge.so"
-install -d "$tree/usr/share/doc/$NAME/docs"
-install -m 644 README.md "$tree/usr/share/doc/$NAME/"
-install -m 644 docs/*.md "$tree/usr/share/doc/$NAME/docs/"
+# With everything that they refer to.
+for file in README.md $(git ls-files docs examples asterisk-conf 2>/dev/null || find docs examples asterisk-conf -type f); do
+    install -D -m 644 "$file" "$tree/usr/share/doc/$NAME/$file"
+done
 gzip -9n <CHANGELOG.md >"$tree/usr/share/doc/$NAME/changelog.gz"
 gzip -9n >"$tree/usr/share/doc/$NAME/changelog.Debian.gz" <<EOF
 $NAME ($version) unstable; urgency=medium
@@ -77,7 +81,7 @@ Version: $version
 Architecture: $architecture
 Maintainer: $maintainer
 Installed-Size: $(du -sk --exclude=DEBIAN "$tree" | cut -f 1)
-Depends: asterisk-abi-$sum, asterisk (>= $major), asterisk (<< ${major%:*}:$((${major#*:} + 1))), ca-certificates, $libraries
+Depends: asterisk-abi-$sum, asterisk (>= $major), asterisk (<< $next), ca-certificates, $libraries
 Section: comm
 Priority: optional
 Description: realtime voice AI in the dialplan of Asterisk
@@ -90,8 +94,9 @@ cat >"$tree/DEBIAN/postinst" <<'EOF'
 #!/bin/sh
 set -e
 if [ "$1" = configure ]; then
-    # They may hold keys and what an agent is told: for Asterisk to read, and for nobody else.
-    for file in ai_bridge.conf instructions.md; do
+    # They may hold keys and what an agent is told: for Asterisk to read, and for nobody else, unless an administrator has
+    # thought otherwise since the first time.
+    [ -n "$2" ] || for file in ai_bridge.conf instructions.md; do
         if [ -e "/etc/asterisk/$file" ]; then
             chgrp asterisk "/etc/asterisk/$file"
             chmod 640 "/etc/asterisk/$file"

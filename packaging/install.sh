@@ -10,6 +10,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 
 PREFIX=${PREFIX:-} DESTDIR=${DESTDIR:-}
+if [ "$PREFIX" = /usr ]; then PREFIX=; fi # where distributions put it, with /etc and /var outside
 BUILT=target/release/libres_ai_bridge.so
 HELP=res_ai_bridge-en_US.xml
 VERSION=22 # of Asterisk: another one's structures are laid out differently
@@ -29,7 +30,8 @@ asterisk_says() { running 'core show settings' | sed -n "s/^ *$1: *//p"; }
 directory() {
     local found
     found=$(asterisk_says "$1" || true)
-    [ -n "$found" ] || found=$(sed -n "s/^ *$2 *=>* *//p" "$PREFIX/etc/asterisk/asterisk.conf" 2>/dev/null || true)
+    [ -n "$found" ] || found=$(sed -n "s/^[[:blank:]]*$2[[:blank:]]*=>*[[:blank:]]*//; T; s/[[:blank:]]*\(;.*\)*\$//; p" \
+        "$PREFIX/etc/asterisk/asterisk.conf" 2>/dev/null | tail -n 1)
     shift 2
     [ -n "$found" ] || found=$(ls -d "$@" 2>/dev/null | head -n 1 || true)
     printf %s "$found"
@@ -46,7 +48,7 @@ find_directories() {
 }
 
 # sums FILE...: what Asterisk compares at load, a digest of the options it was built with.
-sums() { grep -haoE '(^|[^0-9a-f])[0-9a-f]{32}($|[^0-9a-f])' "$@" | grep -oaE '[0-9a-f]{32}' | sort -u; }
+sums() { LC_ALL=C grep -haoE '(^|[^0-9a-f])[0-9a-f]{32}($|[^0-9a-f])' "$@" | LC_ALL=C grep -oaE '[0-9a-f]{32}' | sort -u; }
 
 # Asterisk would say "not compiled with the same compile-time options" at load, and not what to do; and it does not notice
 # another version at all. So both are looked at before anything is copied.
@@ -59,7 +61,12 @@ check_fit() {
             "Update Asterisk to $VERSION first; a module never fits another version."
     fi
     neighbour=$DESTDIR$MODULE_DIR/app_dial.so # every Asterisk has it
-    [ -e "$neighbour" ] || return 0
+    if ! [ -e "$neighbour" ]; then
+        # A package's tree has none, and a link may lead somewhere in another root.
+        if [ -n "$DESTDIR" ] || [ -L "$neighbour" ]; then return 0; fi
+        die "There are no modules of Asterisk in $MODULE_DIR (no app_dial.so). Nothing was installed." \
+            "Say where they are: make install MODULE_DIR=…"
+    fi
     [ -z "$(comm -12 <(sums "$BUILT") <(sums "$neighbour"))" ] || return 0
     die "The module was built against headers of an Asterisk with other build options than the one whose modules are in" \
         "$DESTDIR$MODULE_DIR: it would refuse to load it. Nothing was installed. Install the headers of that Asterisk" \

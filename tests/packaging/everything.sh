@@ -122,4 +122,5 @@ END
     stop_asterisk
     # Its maker's packages are nowhere else; the other lines are those of any Asterisk.
     cannot_run 'apt-get install git make asterisk22-devel'
+    cannot_run 'git clone <this repository> res_ai_bridge && cd res_ai_bridge'
 }

@@ -44,7 +44,9 @@ install_from_source() {
     has "Unloaded res_ai_bridge.so" "module unload" "$said"
     documented 'make uninstall' DESTDIR="$root"
     has "Your configuration was left" "make uninstall" "$said"
-    [ ! -e "$root$module" ] && [ -e "$root/etc/asterisk/ai_bridge.conf" ] || failed "make uninstall takes the module and leaves the configuration"
+    said=$(find "$root/usr" "$root/etc" -name '*ai_bridge*' ! -path '*/etc/asterisk/ai_bridge.conf')
+    [ -z "$said" ] && [ -e "$root/etc/asterisk/ai_bridge.conf" ] || failed "make uninstall takes all but the configuration" "$said"
+    passed "make uninstall takes all but the configuration"
     stop_asterisk
 }
 
@@ -59,7 +61,7 @@ install_into_prefix() {
     cat >"$root$prefix/etc/asterisk/asterisk.conf" <<END
 [directories]
 astetcdir => $prefix/etc/asterisk
-astmoddir => $prefix/lib/asterisk/modules
+	astmoddir => $prefix/lib/asterisk/modules   ; where modules are
 astvarlibdir => $prefix/var/lib/asterisk
 astdbdir => $prefix/var/lib/asterisk
 astdatadir => $prefix/var/lib/asterisk
@@ -87,6 +89,12 @@ END
 
     # Without asterisk.conf the usual folders are taken, and what is named counts before all.
     rm "$root$prefix/etc/asterisk/asterisk.conf"
+    if said=$(inside env PREFIX=$prefix MODULE_DIR=$prefix/elsewhere /mnt/packaging/install.sh install 2>&1); then
+        failed "make install into a folder without modules" "$said"
+    fi
+    has "no modules of Asterisk in $prefix/elsewhere" "make install into a folder without modules" "$said"
+    mkdir "$root$prefix/elsewhere"
+    cp "$root$modules/app_dial.so" "$root$prefix/elsewhere/"
     inside env PREFIX=$prefix MODULE_DIR=$prefix/elsewhere /mnt/packaging/install.sh install >/dev/null
     [ -e "$root$prefix/elsewhere/res_ai_bridge.so" ] && [ -e "$root$prefix/var/lib/asterisk/documentation/thirdparty/res_ai_bridge-en_US.xml" ] ||
         failed "MODULE_DIR= and PREFIX= without asterisk.conf" "$(find "$root$prefix" -name '*ai_bridge*')"
