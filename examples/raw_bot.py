@@ -1,6 +1,6 @@
 """A voice bot for res_ai_bridge in 30 lines: it says back what it heard. The protocol is in docs/raw.md.
 
-    pip install websockets && python examples/raw_bot.py 8765
+    python3 -m venv bot && bot/bin/pip install websockets && bot/bin/python examples/raw_bot.py 8765
 
 Profile: dialect = raw, url = ws://127.0.0.1:8765. Speak, then press # to hear it, * for silence, 0 to hang up,
 9 to be transferred to 200.

@@ -103,7 +103,7 @@ impl Kitchen {
             let listens =
                 format!("{SONIOX}url = {services}/transcribe-websocket\nhint_url = {chat}/api/v1/chat/completions\n");
             let profiles = recipe.file("ai_bridge.conf").replace(OPENAI, url).replace(SONIOX, &listens);
-            rig.config("ai_bridge.conf", format!("[general]\ndefault_profile = assistant\n\n{profiles}"))
+            rig.append("ai_bridge.conf", profiles)
                 .env("OPENAI_REALTIME_MODEL", "practice")
                 .env("OPENAI_API_KEY", KEY)
                 .env("SONIOX_API_KEY", KEY)
@@ -122,6 +122,8 @@ impl Kitchen {
         let rig = &self.stage.rig;
         let phone = format!("PJSIP/1001/{}", self.person.uri());
         let shipped = fs::read_to_string(rig.directory().join("etc/extensions.conf")).expect("it is there");
+        // Recipes bring this context along.
+        let shipped = shipped.replace("[ai-outbound]", "[shipped-outbound]");
         let mut dialplan = recipe.file("extensions.conf").replace(PERSON, &phone);
         for prompt in prompts(&dialplan) {
             let name = prompt.replace("custom/", "");

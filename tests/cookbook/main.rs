@@ -53,10 +53,18 @@ fn after_hours() {
     let recipe = Recipe::called("After hours");
     // A day that never comes.
     let kitchen = Kitchen::of(&recipe.with("9:00-18:00,mon-fri,*,*", "*,*,31,feb"));
-    let (_call, session) = kitchen.talk("7102");
+    let (call, session) = kitchen.talk("7102");
     let told = settings(&session);
     assert!(told.contains("Take a message: name, number, matter."), "{told}");
     assert!(kitchen.person.invite().is_empty(), "nobody is in the office");
+    let message = r#"Ann: "call 200, please"; $[1], ${EXTEN}"#;
+    let arguments = serde_json::json!({"name": "MESSAGE", "value": message}).to_string();
+    session.perform(Script::new().call_tool("set_variable", arguments));
+    session.wait_event("conversation.item.create", 0, SOON).expect("it is noted");
+    call.hang_up();
+    let command = recipe.command();
+    let order = command.strip_prefix("asterisk -rx '").and_then(|rest| rest.strip_suffix('\'')).expect("a command");
+    eventually("the message is kept, every letter of it", SOON, || kitchen.cli(order).contains(message));
 
     let kitchen = Kitchen::of(&recipe.with("9:00-18:00,mon-fri,*,*", "*,*,*,*"));
     let call = kitchen.dial("7102");
@@ -130,7 +138,8 @@ fn instructions_for_this_one_call() {
 #[test]
 fn a_bot_of_your_own() {
     let recipe = Recipe::called("A bot of your own");
-    assert_eq!(recipe.command(), "python examples/raw_bot.py 8765");
+    let command = recipe.command();
+    assert!(command.ends_with("python examples/raw_bot.py 8765"), "{command}");
     let bot = common::python::PythonServer::start("examples/raw_bot.py", &[]);
     let kitchen = Kitchen::of(&recipe.with("ws://127.0.0.1:8765", &bot.url("")));
     let call = kitchen.dial("7108");
