@@ -7,6 +7,7 @@ mod configuration;
 mod lines;
 mod names;
 mod place;
+mod proxy;
 mod shell;
 mod snippets;
 
@@ -17,7 +18,7 @@ use std::path::Path;
 use common::markdown::Document;
 
 /// What a block may be marked as.
-const LANGUAGES: [&str; 9] = ["cli", "console", "ini", "js", "json", "python", "sh", "text", "yaml"];
+const LANGUAGES: [&str; 10] = ["cli", "console", "ini", "js", "json", "nginx", "python", "sh", "text", "yaml"];
 
 /// All of the tests' sources, here and in the crate of the dialects.
 fn sources(folder: &Path, text: &mut String) {

@@ -113,8 +113,8 @@ fn header(head: &str, name: &str) -> String {
 }
 
 /// Keys that are known where the document's lines belong.
-const PROMETHEUS: [&str; 6] =
-    ["scrape_configs", "job_name", "authorization", "credentials_file", "static_configs", "targets"];
+const PROMETHEUS: [&str; 7] =
+    ["scrape_configs", "job_name", "scheme", "authorization", "credentials_file", "static_configs", "targets"];
 const COMPOSE: [&str; 7] = ["services", "asterisk", "network_mode", "ports", "extra_hosts", "environment", "volumes"];
 
 #[test]
