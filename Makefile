@@ -37,7 +37,7 @@ deb: build ## A Debian package for the Asterisk that was built against: target/d
 	@packaging/deb.sh
 
 package-test: build ## The package, `make install` and an Asterisk that loads everything, in a clean root of Debian's Asterisk
-	@$(WITH_ASTERISK) cargo build --quiet --release -p practice-agent
+	@$(WITH_ASTERISK) cargo build --quiet --release -p practice-agent -p rig
 	@tests/packaging.sh
 
 image: ## The Docker image res_ai_bridge, also where no registry can be reached (docs/docker.md)
