@@ -314,6 +314,7 @@ fn a_configuration_of_ones_own_remains_and_is_the_one_that_asterisk_reads() {
         .holding("ai_bridge_trunk.conf", "; a trunk\n")
         .start(&[("OPENAI_API_KEY", "sk-1")])
         .well();
+    assert!(!configured.file("asterisk.conf").contains("(!)"), "it is a template, without effect");
     let directories = configured.section("asterisk.conf", "directories");
     let line = format!("\nastetcdir = {}\n", configured.etc.display());
     assert!(directories.contains(&line) && directories.matches("astetcdir").count() == 1, "{directories}");
