@@ -21,7 +21,7 @@ INSTALL = DESTDIR="$(DESTDIR)" PREFIX="$(PREFIX)" MODULE_DIR="$(MODULE_DIR)" CON
 	packaging/install.sh
 
 .DEFAULT_GOAL := build
-.PHONY: build install uninstall deb package-test image image-test demo demo-outbound demo-assist up test lint unit wire integration bench bench-docs checked setup setup-build clean help
+.PHONY: build install uninstall deb package-test image image-test demos demo demo-outbound demo-assist up test lint unit wire integration-built integration bench bench-docs checked setup setup-build clean help
 
 build: setup-build ## Build the module: target/release/libres_ai_bridge.so (default)
 	@$(WITH_ASTERISK) cargo build --release
@@ -36,8 +36,7 @@ uninstall: ## Take them out again; the configuration stays
 deb: build ## A Debian package for the Asterisk that was built against: target/deb/
 	@packaging/deb.sh
 
-package-test: build ## The package, `make install` and an Asterisk that loads everything, in a clean root of Debian's Asterisk
-	@$(WITH_ASTERISK) cargo build --quiet --release -p practice-agent -p rig
+package-test: build demos ## The package, `make install` and an Asterisk that loads everything, in a clean root of Debian's Asterisk
 	@tests/packaging.sh
 
 image: ## The Docker image res_ai_bridge, also where no registry can be reached (docs/docker.md)
@@ -49,29 +48,25 @@ IMAGE_TESTS = cargo test --release -p res_ai_bridge --test image -- --ignored --
 image-test: setup ## Build the image, run it as compose.yaml does, call it with a SIP phone
 	@docker/with-engine.sh sh -ec 'docker/build.sh; $(WITH_ASTERISK) $(IMAGE_TESTS) || $(IMAGE_TESTS)'
 
-demo: build setup ## Place a real call to the AI and show what happens (PROFILE=assistant: to OpenAI)
+# One selection for all of them: with another one the same crates would be compiled with other features once more.
+demos: setup
 	@$(WITH_ASTERISK) cargo build --quiet --release -p practice-agent -p rig
+
+demo: build demos ## Place a real call to the AI and show what happens (PROFILE=assistant: to OpenAI)
 	@$(WITH_ASTERISK) target/release/rig demo --profile $(PROFILE)
 
-demo-outbound: build setup ## Have the AI call a person and an answering machine, and show what happens
-	@$(WITH_ASTERISK) cargo build --quiet --release -p rig
+demo-outbound: build demos ## Have the AI call a person and an answering machine, and show what happens
 	@$(WITH_ASTERISK) target/release/rig demo-outbound
 
-demo-assist: build setup ## Have two phones talk, an assistant help the operator, and a browser show it (SPOKEN=ru: in Russian)
+demo-assist: build demos ## Have two phones talk, an assistant help the operator, and a browser show it (SPOKEN=ru: in Russian)
 	@tests/venv.sh page
-	@$(WITH_ASTERISK) cargo build --quiet --release -p rig
 	@$(WITH_ASTERISK) target/release/rig demo-assist --language $(SPOKEN)
 
-up: build setup ## Run Asterisk and the practice agent for a softphone, until Ctrl-C (SIP_ADDRESS=: for phones on other machines)
-	@$(WITH_ASTERISK) cargo build --quiet --release -p practice-agent -p rig
+up: build demos ## Run Asterisk and the practice agent for a softphone, until Ctrl-C (SIP_ADDRESS=: for phones on other machines)
 	@$(WITH_ASTERISK) exec target/release/rig up --profile $(PROFILE) --address $(SIP_ADDRESS)
 
-# The image is built beside the integration tests, which wait more than they compute, with what they leave of the machine.
-test: lint unit wire ## Everything CI runs: lint, unit tests, wire formats, integration tests with a real Asterisk, the package, the image
-	@chrt --idle 0 $(MAKE) image >target/image.log 2>&1 & \
-	$(MAKE) integration || { kill $$!; exit 1; }; \
-	echo "Waiting for the image …"; wait $$! || { tail -n 20 target/image.log; exit 1; }
-	@$(MAKE) package-test image-test
+test: setup ## Everything CI runs: lint, unit tests, wire formats, integration tests with a real Asterisk, the package, the image
+	@tests/all.sh
 
 lint: setup-build ## Formatting, clippy and documentation, warnings are errors
 	@cargo fmt --all --check
@@ -86,6 +81,9 @@ wire: unit ## What the unit tests of dialects and test servers have sent, read w
 	@target/wire/venv/bin/python tests/wire/check.py target/tmp/wire
 	@target/wire/venv/bin/python tests/wire/servers.py target/tmp/wire/server
 	@target/wire/venv/bin/python tests/wire/clients.py target/release/practice-agent
+
+integration-built: checked setup
+	@$(WITH_ASTERISK) cargo test --release --no-run -p res_ai_bridge
 
 integration: checked setup ## The module in a real Asterisk (TEST=name runs only tests so named)
 	@tests/venv.sh wire

@@ -10,10 +10,13 @@ checkout=$(cd "$(dirname "$0")/.." && pwd)
 wanted=$checkout/tests/$name/requirements.txt
 venv=$checkout/target/$name/venv
 
+mkdir -p "${venv%/*}"
+# Another one may be at it.
+exec 9>"${venv%/*}/lock"
+flock 9
 cmp -s "$wanted" "$venv/installed" && exit
 echo "Installing the Python packages of tests/$name …" >&2
 rm -rf "$venv"
-mkdir -p "${venv%/*}"
 python3 -m venv "$venv" || {
     echo "tests/$name needs Python 3.11 or newer with venv (Debian: apt install python3-venv)." >&2
     exit 1

@@ -24,11 +24,11 @@ const NAMES: [&str; 5] = ["curl -v", "docker inspect", "docker stop", "perf reco
 /// Lines that another place runs: how the line begins, the file, and what in it runs the line.
 const ELSEWHERE: &[(&str, &str, &str)] = &[
     ("make test", ".ci/run", "exec make test"),
-    ("make lint", "Makefile", "\ntest: lint "),
+    ("make lint", "tests/all.sh", "make lint unit wire "),
     ("cargo fmt", "Makefile", "cargo fmt --all --check"),
-    ("make wire", "Makefile", "test: lint unit wire "),
-    ("make integration", "Makefile", " integration "),
-    ("make package-test", "Makefile", " package-test"),
+    ("make wire", "tests/all.sh", "make lint unit wire "),
+    ("make integration", "tests/all.sh", "\nmake integration\n"),
+    ("make package-test", "tests/all.sh", " package-test"),
     ("make deb", "tests/packaging/package.sh", "documented 'make deb'"),
     ("make image-test", "tests/image/main.rs", "make image-test"),
     ("make image", "Makefile", "docker/build.sh; "),
