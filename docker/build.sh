@@ -13,6 +13,8 @@ image=${1:-res_ai_bridge}
 base=debian:forky-slim
 ca=${CA_BUNDLE:-/etc/ssl/certs/ca-certificates.crt}
 cargo=${CARGO_CONFIG:-}
+remains=()
+trap 'rm -rf "${remains[@]}"' EXIT
 
 # debootstrap knows a machine's mirror from its apt. Services must not start while packages are installed in the image.
 make_base() {
@@ -24,7 +26,7 @@ make_base() {
     mirror=${RIG_MIRROR:-$(apt-get indextargets --format '$(SITE) $(RELEASE) $(COMPONENT)' 'Created-By: Packages' |
         awk '$1 ~ /\/debian\/?$/ && $2 !~ /-/ && $3 == "main" { print $1; exit }')}
     root=$(mktemp -d)
-    trap "rm -rf '$root'" EXIT
+    remains+=("$root" "$root.log")
     echo "The base image is made with debootstrap (about a minute) …" >&2
     # "sid" is the script for every release this machine's debootstrap does not know yet.
     unshare --mount debootstrap --variant=minbase forky "$root" "$mirror" sid >"$root.log" 2>&1 ||
@@ -48,7 +50,7 @@ docker run --rm -e http_proxy -e https_proxy -e no_proxy "$base" apt-get -qq upd
 # Of this machine's own configuration only what says where crates come from: its linkers and wrappers are not in the image.
 if [ -z "$cargo" ]; then
     cargo=$(mktemp)
-    trap 'rm -f "$cargo"' EXIT
+    remains+=("$cargo")
     awk '/^\[/ { wanted = /^\[(source|registr|http|net)/ } wanted' "${CARGO_HOME:-$HOME/.cargo}/config.toml" >"$cargo" 2>/dev/null || true
 fi
 

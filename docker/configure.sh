@@ -46,15 +46,18 @@ check_values() {
     for name in $(variables); do
         case $name in SIP_* | TRUNK_* | ARI_* | AI_* | EXTERNAL_ADDRESS | LOCAL_NET | OPENROUTER_MODEL) ;; *) continue ;; esac
         text=$(value "$name")
-        case $name/$text in
-        # Only these are fetched by Asterisk from the environment; another would begin a line that nobody has written.
-        AI_BRIDGE_HTTP_BIND/*"$newline"*) die "$name: one line, not several" ;;
-        AI_*/*"$newline"*) ;;
-        */*"$newline"*) die "$name: one line, not several" ;;
-        *_PASSWORD/' '* | *_PASSWORD/*' ') die "$name: Asterisk takes no blank at its beginning or end" ;;
-        AI_BRIDGE_HTTP_BIND/no) ;;
-        *_BIND/*:[0-9]*) ;;
-        *_BIND/*) die "$name: address:port" ;;
+        case $text in
+        *"$newline"*)
+            # A key of a profile is fetched by Asterisk; another value would begin a line that nobody has written.
+            case $name in
+            AI_BRIDGE_HTTP_BIND) die "$name: one line, not several" ;;
+            AI_*) ;;
+            *) die "$name: one line, not several" ;;
+            esac
+            ;;
+        ' '* | *' ') case $name in *_PASSWORD) die "$name: Asterisk takes no blank at its beginning or end" ;; esac ;;
+        *:[0-9]*) ;;
+        *) case $name in SIP_BIND | ARI_BIND) die "$name: address:port" ;; esac ;;
         esac
         [ "$(printf %s "$text" | wc -c)" -le $value_max ] ||
             die "$name: more than $value_max bytes; what is longer goes into a file (instructions_file, docs/docker.md)"
@@ -136,7 +139,7 @@ choose_profile() {
         elif [ -n "$(value ELEVENLABS_API_KEY)" ]; then
             say "ELEVENLABS_API_KEY is without effect: an account has an ELEVENLABS_AGENT_ID, too"
         fi
-        named=$profile
+        if [ "$profile" != practice ]; then named=$profile; fi
     fi
     add_section ai_bridge.conf general
     export OPENAI_REALTIME_MODEL="${OPENAI_REALTIME_MODEL:-gpt-realtime-2.1}"
@@ -179,9 +182,12 @@ put_settings() {
         put ai_bridge.conf "$section" "$(echo "$key" | tr '[:upper:]' '[:lower:]')" "\${ENV($name)}"
         # A profile has one of the two.
         case $name in
-        AI_INSTRUCTIONS) put ai_bridge.conf "$section" instructions_file '' ;;
-        AI_INSTRUCTIONS_FILE) put ai_bridge.conf "$section" instructions '' ;;
+        AI_INSTRUCTIONS) other=INSTRUCTIONS_FILE ;;
+        AI_INSTRUCTIONS_FILE) other=INSTRUCTIONS ;;
+        *) continue ;;
         esac
+        [ -z "$(value "AI_$other")" ] || die "both AI_INSTRUCTIONS and AI_INSTRUCTIONS_FILE are set; give one of them"
+        put ai_bridge.conf "$section" "$(echo "$other" | tr '[:upper:]' '[:lower:]')" ''
     done
 }
 
@@ -307,7 +313,8 @@ put_tls() {
 # A SIP trunk that this machine registers with: trunk.sh knows what an account is. Without any in the environment that of a
 # configuration of one's own remains.
 put_trunk() {
-    [ -n "$(variables | grep '^TRUNK_' || true)" ] || return 0
+    # Not the other names that a cluster has for a service called "trunk".
+    variables | grep -Eqx 'TRUNK_(USER|PASSWORD|DOMAIN|CODECS|CONTEXT|PATTERN|MAX_CALLS|CALLS_PER_SECOND|CALLER_ID)' || return 0
     [ -e "$etc/trunk.sh" ] || die "TRUNK_USER: the folder mounted at /etc/asterisk has no trunk.sh"
     if is_loopback "$(value SIP_ADDRESS)" || is_loopback "$external"; then
         say "the provider cannot reach this machine's loopback: set SIP_ADDRESS, and behind a router EXTERNAL_ADDRESS"
@@ -326,11 +333,15 @@ put_ari() {
     [ -e "$etc/ari.conf" ] || die "ARI_PASSWORD: the folder mounted at /etc/asterisk has no ari.conf; take it from asterisk-conf/"
     include modules.conf modules_ari.conf ARI_PASSWORD
     add_section http.conf general
+    add_section ari.conf general
     add_section ari.conf "$user"
     put http.conf general enabled yes
+    put http.conf general enable_status no
+    put ari.conf general enabled yes
     put http.conf general bindaddr "${bind%:*}"
     put http.conf general bindport "${bind##*:}"
     put ari.conf "$user" type user
+    put ari.conf "$user" password_format plain
     put ari.conf "$user" password "$ARI_PASSWORD"
 }
 

@@ -44,7 +44,7 @@ install_engine() {
         if is_interrupted; then finish_interrupted; fi
         apt update
         apt install -y --no-install-recommends $wanted
-    } >"$cache/install.log" 2>&1 || skip "installing $wanted: $(tail -n 1 "$cache/install.log")"
+    } >"$cache/install.log" 2>&1 || echo "Installing$wanted failed: $(tail -n 1 "$cache/install.log")" >&2
 }
 
 # running FILE PATTERN: the process whose number is in the file, if it is there and its command line has the pattern. After a
@@ -61,8 +61,8 @@ clear_remains() {
     for remains in "pid --data-root $cache/data" "run/containerd/containerd.pid $cache/run/containerd"; do
         process=$(running "$cache/${remains%% *}" "${remains#* }")
         if [ -n "$process" ]; then
-            kill "$process"
-            timeout 30 tail --pid "$process" -f /dev/null || kill -9 "$process"
+            kill "$process" 2>/dev/null || true
+            timeout 30 tail --pid "$process" -f /dev/null || kill -9 "$process" || true
         fi
         rm -f "$cache/${remains%% *}"
     done

@@ -251,9 +251,19 @@ fn keys_of_the_profile_come_from_the_environment_and_those_of_a_cluster_do_not()
     }
     let general = configured.section("ai_bridge.conf", "general");
     assert!(general.contains("max_sessions = ${ENV(AI_BRIDGE_MAX_SESSIONS)}\n"), "{general}");
-    assert!(!configured.file("ai_bridge.conf").contains("_HOST") && !profile.contains("\nport"), "{profile}");
+    let all = configured.file("ai_bridge.conf");
+    assert!(!all.contains("HOST") && !all.contains("_PORT"), "{all}");
     let named = Container::new().start(&[("AI_BRIDGE_DEFAULT_PROFILE", "assistant"), ("AI_LANGUAGE", "de")]).well();
     assert!(named.section("ai_bridge.conf", "assistant").contains("ENV(AI_LANGUAGE)"));
+}
+
+#[test]
+fn of_two_that_say_the_same_thing_neither_is_dropped() {
+    let both = [("AI_INSTRUCTIONS", "Be brief."), ("AI_INSTRUCTIONS_FILE", "brief.md")];
+    Container::new().start(&both).refused("give one of them");
+    let file = Container::new().start(&both[1..]).well();
+    let profile = file.section("ai_bridge.conf", "practice");
+    assert!(profile.contains("instructions = \n") && profile.contains("ENV(AI_INSTRUCTIONS_FILE)"), "{profile}");
 }
 
 #[test]
@@ -312,7 +322,7 @@ fn a_configuration_of_ones_own_remains_and_is_the_one_that_asterisk_reads() {
         )
         .holding("pjsip_trunk.conf", "; an account\n")
         .holding("ai_bridge_trunk.conf", "; a trunk\n")
-        .start(&[("OPENAI_API_KEY", "sk-1")])
+        .start(&[("OPENAI_API_KEY", "sk-1"), ("TRUNK_SERVICE_HOST", "10.0.0.1")])
         .well();
     assert!(!configured.file("asterisk.conf").contains("(!)"), "it is a template, without effect");
     let directories = configured.section("asterisk.conf", "directories");
@@ -330,7 +340,9 @@ fn a_configuration_of_ones_own_remains_and_is_the_one_that_asterisk_reads() {
         "the trunk is gone"
     );
 
-    let configured = Container::new().holding("ai_bridge.conf", "#include others.conf\n").start(&[]).well();
-    let general = configured.section("ai_bridge.conf", "general");
-    assert!(general.contains("http_bind = 0.0.0.0:9000\n"), "{general}");
+    for elsewhere in ["#include others.conf\n", "[general]\ndefault_profile = practice\n#include others.conf\n"] {
+        let configured = Container::new().holding("ai_bridge.conf", elsewhere).start(&[]).well();
+        let general = configured.section("ai_bridge.conf", "general");
+        assert!(general.contains("http_bind = 0.0.0.0:9000\n"), "{general}");
+    }
 }

@@ -125,9 +125,30 @@ fn asterisk_takes_every_line_about_sip() {
 }
 
 #[test]
+fn compose_passes_on_every_variable_of_the_table() {
+    let compose = fs::read_to_string(root().join("compose.yaml")).expect("it is there");
+    let page = Document::read("docs/docker.md").text;
+    let (_, table) = page.split_once("\n## Variables\n").expect("there is a table");
+    let rows = table.lines().take_while(|line| !line.starts_with('#')).filter_map(|line| line.strip_prefix("| "));
+    let is_name =
+        |name: &&str| name.len() > 1 && name.chars().all(|letter| letter.is_ascii_uppercase() || letter == '_');
+    let names = rows.flat_map(|row| {
+        // The row for any key names the usual ones beside it.
+        let cells = if row.starts_with("`AI_<KEY>`") { 2 } else { 1 };
+        row.split(" | ").take(cells).flat_map(|cell| cell.split('`')).filter(is_name).collect::<Vec<_>>()
+    });
+    let names: Vec<_> = names.collect();
+    assert!(names.len() > 45, "{names:?}");
+    for name in names {
+        let passed = [format!("- {name}\n"), format!("- {name}="), format!("${{{name}:")];
+        assert!(passed.iter().any(|form| compose.contains(form)), "compose.yaml does not pass {name} on");
+    }
+}
+
+#[test]
 fn the_container_knows_every_variable() {
-    let known = ["compose.yaml", "docker/entrypoint.sh"]
-        .map(|file| fs::read_to_string(root().join(file)).expect("it is there"));
+    let known =
+        ["compose.yaml", "docker/configure.sh"].map(|file| fs::read_to_string(root().join(file)).expect("it is there"));
     for block in blocks(".env") {
         for name in block.text.lines().filter_map(|line| line.split_once('=')).map(|(name, _)| name) {
             assert!(known.iter().any(|text| text.contains(name)), "{}: nothing reads {name}", block.place);

@@ -8,8 +8,8 @@ use std::time::Duration;
 use rig::http::Api;
 use rig::{Baresip, Ended};
 
-use crate::common::SOON;
 use crate::common::certificate::Certificate;
+use crate::common::{SOON, eventually};
 use crate::{Container, directory, docker, wait_voice};
 
 #[test]
@@ -99,7 +99,9 @@ fn asterisks_rest_interface_is_there_for_whoever_asked_for_it() {
     let ari = Api { address: "127.77.0.10:8088".parse().expect("an address"), token: String::new() };
     assert_eq!(ari.get("/ari/asterisk/info").status, 401);
     assert_eq!(ari.get("/ari/asterisk/info?api_key=ari:wrong").status, 401);
-    let answer = ari.get("/ari/asterisk/info?api_key=ari:it%3Bis-secret");
+    let ask = || ari.get("/ari/asterisk/info?api_key=ari:it%3Bis-secret");
+    eventually("Asterisk has booted", SOON, || ask().status != 503);
+    let answer = ask();
     assert_eq!(answer.status, 200, "{answer:?}");
     assert!(
         answer.json()["system"]["version"].as_str().is_some_and(|version| version.starts_with("22.")),
