@@ -36,7 +36,7 @@ DESTDIR=$PWD/$tree MODULE_DIR=$modules CONFIG_DIR=/etc/asterisk DATA_DIR=/usr/sh
 strip --strip-unneeded "$tree$modules/res_ai_bridge.so"
 chmod 644 "$tree$modules/res_ai_bridge.so"
 # With everything that they refer to.
-for file in README.md $(git ls-files docs examples asterisk-conf 2>/dev/null || find docs examples asterisk-conf -type f); do
+for file in README.md $(find docs examples asterisk-conf -type f ! -name '*_trunk.conf' ! -name 'tls.*' ! -name '*.pyc'); do
     install -D -m 644 "$file" "$tree/usr/share/doc/$NAME/$file"
 done
 gzip -9n <CHANGELOG.md >"$tree/usr/share/doc/$NAME/changelog.gz"

@@ -66,7 +66,7 @@ fn offered(rig: &Rig) -> BTreeSet<(&'static str, u16)> {
 }
 
 #[test]
-fn what_is_said_is_in_no_file_of_the_shipped_configuration() {
+fn what_is_said_is_in_no_file_unless_somebody_asks_for_it() {
     const SECRET: &str = "The combination is seventeen and four.";
     let logger = fs::read_to_string(rig::checkout().join("asterisk-conf/logger.conf")).expect("it is there");
     // The log of a call in which the agent says it.

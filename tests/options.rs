@@ -120,8 +120,8 @@ fn the_key_reaches_the_server_and_nothing_else() {
             let keys = format!("api_key = ${{ENV(PRACTICE_KEY)}}\nheader = X-Secret: {HEADER}");
             rig.config("ai_bridge.conf", profile(url, &keys)).env("PRACTICE_KEY", KEY).edit(
                 "logger.conf",
-                "full => ",
-                "full => debug,",
+                "full = ",
+                "full = debug,",
             )
         },
         "",

@@ -6,8 +6,9 @@ mine="; this line is the administrator's"
 install_package() {
     stand_in_for_the_machine
     # Whatever others may read of what this user writes.
-    (umask 077 && documented 'make deb')
+    umask 077
     documented 'make deb'
+    umask 022
     # What it depends on is there already: no mirror is needed.
     documented 'apt-get install ./target/deb/res-ai-bridge_*.deb'
     passed "apt installs $(basename target/deb/*.deb)"
