@@ -1,6 +1,5 @@
 #include "shim.h"
 
-#include "asterisk/ast_version.h"
 #include "asterisk/audiohook.h"
 #include "asterisk/buildopts.h"
 #include "asterisk/datastore.h"
