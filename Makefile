@@ -68,10 +68,11 @@ up: build demos ## Run Asterisk and the practice agent for a softphone, until Ct
 test: setup ## Everything CI runs: lint, unit tests, wire formats, integration tests with a real Asterisk, the package, the image
 	@tests/all.sh
 
+# With the profile of everything else, macros and build scripts are compiled once for all of it.
 lint: setup-build ## Formatting, clippy and documentation, warnings are errors
 	@cargo fmt --all --check
-	@$(WITH_ASTERISK) cargo clippy --workspace --all-targets --all-features -- -D warnings
-	@$(WITH_ASTERISK) RUSTDOCFLAGS=-Dwarnings cargo doc --quiet --workspace --no-deps --document-private-items
+	@$(WITH_ASTERISK) cargo clippy --release --workspace --all-targets --all-features -- -D warnings
+	@$(WITH_ASTERISK) RUSTDOCFLAGS=-Dwarnings cargo doc --release --quiet --workspace --no-deps --document-private-items
 
 unit: setup ## Unit tests, and the rig's test of itself
 	@$(WITH_ASTERISK) cargo test --release --no-fail-fast --workspace --exclude res_ai_bridge

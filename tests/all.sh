@@ -23,7 +23,8 @@ trap 'exit 130' INT TERM
 beside target/python.log bash -c 'for name in wire api page pipecat; do tests/venv.sh $name; done'
 make lint unit wire checked
 make integration-built
-beside target/image.log chrt --idle 0 make demos image
+# Cargo builds one thing at a time, and the tests are first.
+beside target/image.log chrt --idle 0 sh -c 'sleep 15; exec make demos image'
 make integration
 echo "Waiting for the image …"
 wait "${others[1]}" || { tail -n 20 target/image.log && exit 1; }
