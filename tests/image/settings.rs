@@ -28,6 +28,7 @@ fn an_account_in_a_file_is_used_and_nowhere_to_be_read() {
             "--env=AI_VAD_THRESHOLD=0.65",
             "--env=AI_LANGUAGE=de",
             "--env=AI_GREETING=Say hello; be brief.",
+            "--env=AI_INSTRUCTIONS=You are polite; always.\nYou are brief.",
         ],
     );
     container.wait_up();
@@ -38,7 +39,7 @@ fn an_account_in_a_file_is_used_and_nowhere_to_be_read() {
     let session = agent.next_session(SOON).expect("the container calls the agent of this test");
     assert_eq!(session.request().query_parameter("model"), Some("gpt-realtime-2.1"));
     let update = session.wait_event("session.update", 0, SOON).expect("settings").json.to_string();
-    for setting in ["0.65", "alloy", r#""language":"de""#, "gpt-transcribe"] {
+    for setting in ["0.65", "alloy", r#""language":"de""#, "gpt-transcribe", r"polite; always.\nYou are brief."] {
         assert!(update.contains(setting), "no {setting} in {update}");
     }
     for (place, text) in [
