@@ -44,7 +44,7 @@ install_engine() {
         if is_interrupted; then finish_interrupted; fi
         apt update
         apt install -y --no-install-recommends $wanted
-    } >"$cache/install.log" 2>&1 || echo "Installing$wanted failed: $(tail -n 1 "$cache/install.log")" >&2
+    } >"$cache/install.log" 2>&1 || echo "Installing $wanted failed: $(tail -n 1 "$cache/install.log")" >&2
 }
 
 # running FILE PATTERN: the process whose number is in the file, if it is there and its command line has the pattern. After a

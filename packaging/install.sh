@@ -31,7 +31,7 @@ directory() {
     local found
     found=$(asterisk_says "$1" || true)
     [ -n "$found" ] || found=$(sed -n "s/^[[:blank:]]*$2[[:blank:]]*=>*[[:blank:]]*//; T; s/[[:blank:]]*\(;.*\)*\$//; p" \
-        "$PREFIX/etc/asterisk/asterisk.conf" 2>/dev/null | tail -n 1)
+        "$PREFIX/etc/asterisk/asterisk.conf" 2>/dev/null | tail -n 1 || true)
     shift 2
     [ -n "$found" ] || found=$(ls -d "$@" 2>/dev/null | head -n 1 || true)
     printf %s "$found"

@@ -1,8 +1,6 @@
 //! What the image makes of its environment and of a configuration of one's own, as far as that takes no Docker engine:
 //! `docker/configure.sh` by itself. `tests/image/` has the rest.
 
-mod common;
-
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::PathBuf;

@@ -20,6 +20,11 @@ fn settings(session: &Session) -> String {
     update.json["session"].to_string()
 }
 
+/// What a line for a shell has Asterisk's command line do.
+fn of_asterisk(line: &str) -> &str {
+    line.strip_prefix("asterisk -rx '").and_then(|rest| rest.strip_suffix('\'')).expect("a command of Asterisk")
+}
+
 #[track_caller]
 fn rings(phone: &PhoneCall) {
     phone.wait_for(CallEvent::Ringing, SOON).expect("the person's phone rings");
@@ -62,8 +67,7 @@ fn after_hours() {
     session.perform(Script::new().call_tool("set_variable", arguments));
     session.wait_event("conversation.item.create", 0, SOON).expect("it is noted");
     call.hang_up();
-    let command = recipe.command();
-    let order = command.strip_prefix("asterisk -rx '").and_then(|rest| rest.strip_suffix('\'')).expect("a command");
+    let order = of_asterisk(recipe.command());
     eventually("the message is kept, every letter of it", SOON, || kitchen.cli(order).contains(message));
 
     let kitchen = Kitchen::of(&recipe.with("9:00-18:00,mon-fri,*,*", "*,*,*,*"));
@@ -128,8 +132,7 @@ fn wideband() {
 fn instructions_for_this_one_call() {
     let recipe = Recipe::called("Instructions for this one call");
     let kitchen = Kitchen::of(&recipe);
-    let command = recipe.command();
-    let order = command.strip_prefix("asterisk -rx '").and_then(|rest| rest.strip_suffix('\'')).expect("a command");
+    let order = of_asterisk(recipe.command());
     kitchen.cli(order);
     let told = settings(&kitchen.talk("7107").1);
     assert!(told.contains("What we know: Customer since 2019. Waits for a refund."), "{told}");
