@@ -167,8 +167,7 @@ put_settings() {
         case $name in
         AI_PROFILE | AI_BRIDGE_DEFAULT_PROFILE | AI_BRIDGE_TOKEN | AI_BRIDGE_HTTP_BIND) continue ;;
         # What Kubernetes sets for every service of the cluster, also for one called "ai".
-        AI_PORT | AI_PORT_* | AI_SERVICE_HOST | AI_SERVICE_PORT*) continue ;;
-        AI_*_PORT | AI_*_PORT_* | AI_*_SERVICE_HOST | AI_*_SERVICE_PORT*) continue ;;
+        AI_PORT | AI_PORT_* | AI_*_PORT | AI_*_PORT_* | AI_SERVICE_HOST | AI_SERVICE_PORT* | AI_*_SERVICE_HOST | AI_*_SERVICE_PORT*) continue ;;
         AI_BRIDGE_*) section=general key=${name#AI_BRIDGE_} ;;
         AI_*) section=$profile key=${name#AI_} ;;
         *) continue ;;
@@ -177,8 +176,7 @@ put_settings() {
             if [ "$name" = "${secret}_FILE" ]; then continue 2; fi
         done
         [ -n "$section" ] || die "$name: of which profile? AI_PROFILE names it"
-        has_section ai_bridge.conf "$section" || [ "$section" = general ] ||
-            die "$name: ai_bridge.conf has no section [$section] to put it into"
+        has_section ai_bridge.conf "$section" || die "$name: ai_bridge.conf has no section [$section] to put it into"
         put ai_bridge.conf "$section" "$(echo "$key" | tr '[:upper:]' '[:lower:]')" "\${ENV($name)}"
         # A profile has one of the two.
         case $name in
